@@ -1,0 +1,65 @@
+"""The command line. One module per command, imported only when its command is asked for.
+
+A command module has ``configure(parser)``, which adds arguments and imports nothing heavy, and ``run(args)``, which
+does the work and returns a dict for ``--json`` (or None). Errors of :mod:`frugalseg.errors` become lines on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from frugalseg import __version__
+from frugalseg.errors import FrugalsegError, InputError
+
+COMMANDS: dict[str, str] = {
+    "demo": "the whole job on built-in synthetic glands, with a report",
+    "data": "check a folder of images and masks",
+    "train": "train a network on annotated images",
+    "predict": "segment images with a trained model",
+    "evaluate": "score label maps by the GlaS challenge's metrics",
+    "doctor": "what this machine has, and what is missing",
+}
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Parser with all commands; if `only` names one, just that command's arguments are filled in."""
+    parser = argparse.ArgumentParser(prog="frugalseg", description="Segment microscopy images from few annotations.")
+    parser.add_argument("--version", action="version", version=f"frugalseg {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if only in (None, name):
+            importlib.import_module(f"frugalseg.cli.{name}").configure(sub)
+            sub.add_argument("--json", action="store_true", help="print one JSON document on stdout, logs on stderr")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 1 failed, 2 unusable input, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    args = build_parser(only=named).parse_args(arguments)
+    try:
+        document = importlib.import_module(f"frugalseg.cli.{args.command}").run(args)
+    except FrugalsegError as error:
+        lines = [str(problem) for problem in error.problems] if isinstance(error, InputError) else [str(error)]
+        for line in lines:
+            print(f"frugalseg: {line}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("frugalseg: interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:  # disk full, permission denied: the system's reason and the file
+        print(f"frugalseg: {error.filename or args.command}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(document, indent=2, sort_keys=True, allow_nan=False))
+    return 0

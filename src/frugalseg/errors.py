@@ -1,0 +1,69 @@
+"""Errors that frugalseg raises on purpose.
+
+::
+
+    FrugalsegError          exit code 1   something went wrong that a user can understand
+    ├── InputError          exit code 2   files or arguments that cannot be used, each with its reason
+    │   └── ConfigError     exit code 2   a setting that does not exist or has an impossible value
+    └── TrainingError       exit code 1   training cannot go on (diverged, locked, incompatible resume)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with one file: where and why, in a line."""
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+class FrugalsegError(Exception):
+    """Base of all errors that are reported as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(FrugalsegError):
+    """Input that cannot be used; holds every problem found, so that all are shown at once.
+
+    Parameters
+    ----------
+    where
+        The file, folder or argument at fault.
+    reason
+        Why, in a few words, without a final full stop.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str | Path, reason: str) -> None:
+        self.problems: tuple[Problem, ...] = (Problem(str(where), reason),)
+        super().__init__(str(self.problems[0]))
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> InputError:
+        """Gather several problems into one error; its text has one line for each."""
+        listed = tuple(problems)
+        if not listed:
+            raise ValueError("an InputError needs at least one problem")
+        error = cls(listed[0].where, listed[0].reason)
+        error.problems = listed
+        error.args = ("\n".join(map(str, listed)),)
+        return error
+
+
+class ConfigError(InputError):
+    """A setting that does not exist, or whose value is impossible."""
+
+
+class TrainingError(FrugalsegError):
+    """Training cannot go on."""
