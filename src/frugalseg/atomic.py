@@ -1,14 +1,31 @@
-"""Files that are either wholly there or not there at all."""
+"""Files that are either wholly there or not there at all.
+
+Give writers that make a temporary file of their own (``safetensors``' ``save_file`` does) no path but bytes to make, and
+write these: what they leave behind when killed is not ours to recognise.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
 import os
+import platform
+import secrets
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+_OURS = ".frugalseg-"
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_TOKEN = secrets.token_hex(4)
+_ABANDONED_S = 86_400.0
 
 
 @contextlib.contextmanager
@@ -16,21 +33,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, sync it and move it into place.
 
     If the block raises, or the process is killed, `path` is what it was before. The temporary file keeps the suffix
-    of `path`, since many writers choose the format by it.
+    of `path`, since many writers choose the format by it. A killed process leaves its temporary file behind; the first
+    write of a later process into that folder removes it.
+
+    Raises
+    ------
+    OSError
+        What the system refused (disk full, permission denied), its ``filename`` being `path`, not the temporary one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent.resolve())
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        if error.filename is not None and not Path(os.fsdecode(error.filename)).name.startswith(_OURS):
+            raise  # about another file or folder, which it names
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -47,6 +77,32 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write `document` as indented JSON to `path`, atomically and synced; NaN and Inf are refused."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def _prefix() -> str:
+    """Start of a temporary file's name: machine, process, token (in containers many processes are number 1)."""
+    return f"{_OURS}{_HOST}-{os.getpid()}-{_TOKEN}-"
+
+
+@functools.lru_cache(maxsize=256)
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of dead writers from `folder`; once a folder and process, for listing takes time.
+
+    A file from another machine may belong to a living writer there: it goes only when untouched for a day.
+    """
+    for leftover in folder.glob(f"{_OURS}*.tmp*"):
+        host, _, rest = leftover.name.removeprefix(_OURS).partition("-")
+        pid, _, rest = rest.partition("-")
+        token = rest.partition("-")[0]
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            if host != _HOST:
+                abandoned = time.time() - leftover.stat().st_mtime > _ABANDONED_S
+            elif int(pid) == os.getpid():
+                abandoned = token != _TOKEN
+            else:
+                abandoned = not psutil.pid_exists(int(pid))
+            if abandoned:
+                leftover.unlink()
 
 
 def _umask() -> int:
