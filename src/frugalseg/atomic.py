@@ -1,7 +1,7 @@
 """Files that are either wholly there or not there at all.
 
-Give writers that make a temporary file of their own (``safetensors``' ``save_file`` does) no path but bytes to make, and
-write these: what they leave behind when killed is not ours to recognise.
+Give writers that make a temporary file of their own (safetensors' ``save_file`` does) no path: let them make bytes and
+write these, for what they leave behind when killed is not ours to recognise.
 """
 
 from __future__ import annotations
