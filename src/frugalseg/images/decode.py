@@ -1,0 +1,186 @@
+"""Pixels: decoded as the file holds them, and turned into 8-bit RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from frugalseg.arrays import Image
+from frugalseg.errors import InputError
+from frugalseg.images.guard import system_reason
+from frugalseg.images.headers import DAMAGE, Header, first_line, open_pillow, read_header, tiff_shape
+
+_COLOUR_MODES = {"CMYK", "YCbCr", "LAB", "HSV", "RGBX"}
+"""Modes of Pillow whose samples are not grey, RGB or RGBA."""
+
+
+def read_image(path: Path) -> Image:
+    """Read a PNG, JPEG, BMP or TIFF file as 8-bit RGB.
+
+    Parameters
+    ----------
+    path
+        The file; its content, not its suffix, says what it is.
+
+    Returns
+    -------
+    Image
+        Shape (H, W, 3), turned as its EXIF orientation says.
+
+    Raises
+    ------
+    InputError
+        The file is no image, is damaged, too large, a stack, or has values that mean nothing as colours.
+
+    Notes
+    -----
+    Grey becomes three equal channels, palettes their colours, transparency is laid over white. Samples of 16 bits are
+    shifted right by 8; but a file whose largest sample fits 12 bits is taken for a 12-bit camera's and shifted by 4,
+    and one whose largest sample fits 8 bits is left as it is. Floating point must lie in 0-1 (then it is multiplied
+    by 255) or in 0-255.
+    """
+    path = Path(path)
+    return to_rgb(decode(path, colours=True)[0], path)
+
+
+def decode(path: Path, *, colours: bool) -> tuple[NDArray[Any], Header]:
+    """Decode a file: shape (H, W) or (H, W, 2…4), samples as stored, turned by its orientation.
+
+    Parameters
+    ----------
+    path
+        The file.
+    colours
+        Look palettes up and invert white-is-zero (an image); else give the stored indices (a mask).
+
+    Raises
+    ------
+    InputError
+        As :func:`frugalseg.images.headers.read_header`, or the pixels cannot be decoded.
+    """
+    header = read_header(path)
+    try:
+        if header.container == "tiff":
+            samples = _decode_tiff(path, colours=colours)
+        elif header.container == "png" and header.bits == 16 and header.channels > 1:
+            samples = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+        else:
+            with open_pillow(path, header.container) as image:
+                samples = _pillow_samples(image, colours=colours)
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(path, f"does not fit into memory ({header.width} x {header.height})") from error
+    except OSError as error:
+        reason = f"is damaged: {first_line(error)}" if error.errno is None else system_reason(error)
+        raise InputError(path, reason) from error
+    except DAMAGE as error:
+        raise InputError(path, f"is damaged: {first_line(error)}") from error
+    turned = orient(samples, header.orientation)
+    if turned.shape[:2] != (header.height, header.width):
+        raise InputError(path, f"is damaged: {turned.shape[1]} x {turned.shape[0]} pixels, unlike its header")
+    return turned, header
+
+
+def orient(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn pixels as an EXIF orientation (1-8) says."""
+    flipped = {2: 0, 4: 2, 5: 1, 7: 3}  # mirror, then quarter turns; the others only turn
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}
+    if orientation in flipped:
+        return np.rot90(samples[:, ::-1], flipped[orientation])
+    return np.rot90(samples, turns[orientation])
+
+
+def to_rgb(samples: NDArray[Any], path: Path) -> Image:
+    """Bring samples of shape (H, W) or (H, W, 1…4) to 8-bit RGB, by the rules of :func:`read_image`."""
+    scaled = to_uint8(samples if samples.ndim == 3 else samples[..., None], path)
+    if scaled.shape[2] in (2, 4):
+        scaled = _over_white(scaled)
+    if scaled.shape[2] == 1:
+        scaled = np.repeat(scaled, 3, axis=2)
+    return np.ascontiguousarray(scaled)
+
+
+def to_uint8(samples: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Scale samples of any kind to 0-255, by the rules of :func:`read_image`."""
+    if samples.dtype == np.uint8:
+        return samples
+    if samples.dtype == np.bool_:
+        return samples.astype(np.uint8) * np.uint8(255)
+    low, high = samples.min(), samples.max()
+    if samples.dtype.kind == "f":
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError(path, "holds pixels that are not numbers (NaN or infinite)")
+        if low < 0 or high > 255:
+            raise InputError(
+                path, f"holds floating-point values from {low:g} to {high:g}, only 0-1 or 0-255 can be read"
+            )
+        return np.rint(samples * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
+    if samples.dtype.kind not in "ui":
+        raise InputError(path, f"holds samples of type {samples.dtype}, which are no grey values or colours")
+    if low < 0 or high > 65535:
+        raise InputError(path, f"holds values from {low} to {high}, only 8 and 16 bits can be read")
+    shift = 0 if high < 256 else 4 if high < 4096 else 8
+    return (samples >> shift).astype(np.uint8)
+
+
+def _over_white(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay colours with a transparency channel (the last) over white."""
+    alpha = samples[..., -1:].astype(np.uint16)
+    blended = samples[..., :-1] * alpha + 255 * (255 - alpha)
+    return ((blended + 127) // 255).astype(np.uint8)
+
+
+def _pillow_samples(image: Pillow.Image, *, colours: bool) -> NDArray[Any]:
+    if not colours:
+        return _label_samples(image)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if image.mode == "PA" else "RGB")
+    elif image.mode in _COLOUR_MODES:
+        image = image.convert("RGB")
+    return np.array(image)
+
+
+def _label_samples(image: Pillow.Image) -> NDArray[Any]:
+    """Indices of a palette, except where the palette is white, black: then the colours say what is background."""
+    samples = np.array(image)
+    if image.mode == "P":
+        palette = image.getpalette() or []
+        if palette[:6] == [255, 255, 255, 0, 0, 0] and samples.max(initial=0) <= 1:
+            return (1 - samples).astype(np.uint8)
+    return samples
+
+
+def _decode_tiff(path: Path, *, colours: bool) -> NDArray[Any]:
+    with tifffile.TiffFile(path) as tiff:
+        page, series = tiff.pages[0].aspage(), tiff.series[0]
+        height, width, channels = tiff_shape(path, series)
+        samples: NDArray[Any] = series.asarray(maxworkers=1)
+        leading = next((i for i, axis in enumerate(series.axes) if axis in "CS" and series.shape[i] == channels), None)
+        if channels > 1 and leading is not None:
+            samples = np.moveaxis(samples, leading, -1)
+        samples = samples.reshape((height, width, channels) if channels > 1 else (height, width))
+        photometric = int(page.photometric)
+        extra = [int(kind) for kind in page.extrasamples]
+        palette = page.colormap if photometric == 3 else None
+    if channels == 2 and not extra:
+        raise InputError(path, "has 2 channels, only grey, RGB and RGBA can be read")
+    if not colours:
+        return samples
+    if palette is not None:
+        return np.moveaxis(np.asarray(palette)[:, samples], 0, -1) // 257
+    if photometric == 5:
+        raise InputError(path, "is a CMYK TIFF, save it as RGB")
+    if photometric == 0 and samples.dtype.kind in "bu":  # white is zero
+        top = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else True
+        inverted: NDArray[Any] = np.bitwise_xor(samples, samples.dtype.type(top))
+        return inverted
+    return samples

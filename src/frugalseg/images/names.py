@@ -1,0 +1,45 @@
+"""File names: which files are images, which are masks, and what an image is called."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff"})
+"""Suffixes (lower case) of the files that are looked at; what is inside is decided by the content."""
+
+MASK_ENDINGS: tuple[str, ...] = ("_cp_masks", "_masks", "_mask", "_anno", "_labels", "_label")
+"""Ends of stems by which a mask lies beside its image; the longest that fits counts."""
+
+
+def is_image_name(path: str | PurePath) -> bool:
+    """Whether the name has the suffix of an image and is not hidden (``._x.png`` of macOS is no image)."""
+    name = PurePath(path).name
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def image_stem(path: str | PurePath) -> str:
+    """Name without suffix; ``x.ome.tif`` is ``x``."""
+    stem = PurePath(path).stem
+    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+
+
+def mask_ending(path: str | PurePath) -> str | None:
+    """The ending that makes this the name of a mask (``_anno``, ``_masks``, …), or None."""
+    stem = image_stem(path)
+    return next((ending for ending in MASK_ENDINGS if stem.endswith(ending) and stem != ending), None)
+
+
+def is_mask_name(path: str | PurePath) -> bool:
+    """Whether a file's name says that it is the mask of an image beside it."""
+    return mask_ending(path) is not None
+
+
+def masked_stem(path: str | PurePath) -> str:
+    """Stem of the image that a mask belongs to: ``train_1_anno.bmp`` and ``train_1.png`` both give ``train_1``."""
+    stem, ending = image_stem(path), mask_ending(path)
+    return stem[: -len(ending)] if ending else stem
+
+
+def shown(root: Path, path: Path) -> str:
+    """`path` relative to `root` where it lies below, for short messages."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
