@@ -50,11 +50,12 @@ def test_nan_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_temporary_file_keeps_the_suffix_and_its_folder(tmp_path: Path) -> None:
+def test_temporary_file_keeps_the_name_and_what_a_writer_leaves_beside_it_goes(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "picture.tar.png") as temporary:
-        assert temporary.suffix == ".png"
-        assert temporary.parent == tmp_path
+        assert temporary.name == "picture.tar.png"
         temporary.write_bytes(b"x")
+        temporary.with_suffix(".aux").write_bytes(b"y")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["picture.tar.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
@@ -80,8 +81,8 @@ SAVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from safetensors.numpy import save
-from frugalseg.atomic import write_bytes, write_json
+from safetensors.numpy import save, save_file
+from frugalseg.atomic import atomic_path, write_bytes, write_json
 
 folder = Path(sys.argv[1])
 print("go", flush=True)
@@ -90,18 +91,21 @@ while True:
     step += 1
     write_json(folder / "state.json", {"step": step, "padding": ["x" * 100] * 300})
     tensors = {"w": np.full((128, 256), step, dtype=np.float32)}
-    write_bytes(folder / "last.safetensors", save(tensors))
+    with atomic_path(folder / "last.safetensors") as temporary:
+        save_file(tensors, temporary)  # makes a temporary file of its own
+    write_bytes(folder / "copy.safetensors", save(tensors))
 """
 
 
 def check_all_readable(folder: Path) -> int:
     """Read whatever is there, wholly; the step reached."""
     reached = 0
-    if (folder / "last.safetensors").exists():
-        weights = load_file(folder / "last.safetensors")["w"]
-        assert weights.shape == (128, 256)
-        assert (weights == weights[0, 0]).all()
-        reached = int(weights[0, 0])
+    for name in ("last.safetensors", "copy.safetensors"):
+        if (folder / name).exists():
+            weights = load_file(folder / name)["w"]
+            assert weights.shape == (128, 256)
+            assert (weights == weights[0, 0]).all()
+            reached = int(weights[0, 0])
     if (folder / "state.json").exists():
         state = json.loads((folder / "state.json").read_text())
         assert len(state["padding"]) == 300
@@ -123,7 +127,7 @@ def test_fifty_kills_in_a_save_loop_leave_no_unreadable_file(tmp_path: Path) -> 
         reached += check_all_readable(tmp_path)
         most_leftovers = max(most_leftovers, len(leftovers(tmp_path)))
     assert reached > KILLS, "the loop hardly saved anything before it was killed; the test shows nothing"
-    assert most_leftovers == 1, "a killed writer leaves one file at most, and the next one's first write removes it"
+    assert most_leftovers == 1, "a killed writer leaves one folder at most, and the next one's first write removes it"
     subprocess.run(
         [sys.executable, "-c", "import sys; from pathlib import Path; from frugalseg.atomic import write_text;"
          "write_text(Path(sys.argv[1]) / 'end.txt', 'end')", str(tmp_path)],
@@ -147,12 +151,13 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
         assert process.stdout is not None
         process.stdout.readline()
         elsewhere, old = (
-            tmp_path / ".frugalseg-00000000-1-aa-x.tmp.bin",
-            tmp_path / ".frugalseg-00000000-1-aa-y.tmp.bin",
+            tmp_path / ".frugalseg-00000000-1-aa-x",
+            tmp_path / ".frugalseg-00000000-1-aa-y",
         )
-        odd = tmp_path / ".frugalseg-odd.tmp"
+        odd = tmp_path / ".frugalseg-odd"
         for file in (elsewhere, old, odd):
-            file.write_bytes(b"")
+            file.mkdir()
+            (file / "slow.bin").write_bytes(b"half")
         os.utime(old, (0, 0))
         write_text(tmp_path / "fast.txt", "done")
         assert len(leftovers(tmp_path)) == 3

@@ -1,8 +1,4 @@
-"""Files that are either wholly there or not there at all.
-
-Give writers that make a temporary file of their own (safetensors' ``save_file`` does) no path: let them make bytes and
-write these, for what they leave behind when killed is not ours to recognise.
-"""
+"""Files that are either wholly there or not there at all."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 import time
 import zlib
@@ -30,37 +27,37 @@ _ABANDONED_S = 86_400.0
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, sync it and move it into place.
+    """Give a temporary path near `path`; when the block ends well, sync the file and move it into place.
 
-    If the block raises, or the process is killed, `path` is what it was before. The temporary file keeps the suffix
-    of `path`, since many writers choose the format by it. A killed process leaves its temporary file behind; the first
-    write of a later process into that folder removes it.
+    If the block raises, or the process is killed, `path` is what it was before. The temporary file bears the name of
+    `path`, since many writers choose the format by it, and lies in a folder of its own beside it, since some writers
+    (``safetensors``, for one) make further files. A killed process leaves that folder behind; the first write of a
+    later process into the same place removes it.
 
     Raises
     ------
     OSError
         What the system refused (disk full, permission denied), its ``filename`` being `path`, not the temporary one.
     """
-    temporary: Path | None = None
+    workplace: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent.resolve())
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=f".tmp{path.suffix}")
-        os.close(handle)
-        temporary = Path(name)
+        workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix()))
+        temporary = workplace / path.name
+        temporary.touch()
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is not None and not Path(os.fsdecode(error.filename)).name.startswith(_OURS):
+        if error.filename is not None and _OURS not in os.fsdecode(error.filename):
             raise  # about another file or folder, which it names
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if workplace is not None:
+            shutil.rmtree(workplace, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -80,17 +77,17 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def _prefix() -> str:
-    """Start of a temporary file's name: machine, process, token (in containers many processes are number 1)."""
+    """Start of a temporary folder's name: machine, process, token (in containers many processes are number 1)."""
     return f"{_OURS}{_HOST}-{os.getpid()}-{_TOKEN}-"
 
 
 @functools.lru_cache(maxsize=256)
 def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of dead writers from `folder`; once a folder and process, for listing takes time.
+    """Remove temporary folders of dead writers from `folder`; once a folder and process, for listing takes time.
 
-    A file from another machine may belong to a living writer there: it goes only when untouched for a day.
+    One from another machine may belong to a living writer there: it goes only when untouched for a day.
     """
-    for leftover in folder.glob(f"{_OURS}*.tmp*"):
+    for leftover in folder.glob(f"{_OURS}*"):
         host, _, rest = leftover.name.removeprefix(_OURS).partition("-")
         pid, _, rest = rest.partition("-")
         token = rest.partition("-")[0]
@@ -102,14 +99,7 @@ def _remove_abandoned(folder: Path) -> None:
             else:
                 abandoned = not psutil.pid_exists(int(pid))
             if abandoned:
-                leftover.unlink()
-
-
-def _umask() -> int:
-    """The process's umask; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+                shutil.rmtree(leftover)
 
 
 def _sync_folder(folder: Path) -> None:
