@@ -1,0 +1,32 @@
+"""What runs a network: one small protocol, one module for each way of running it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Engine"]
+
+
+class Engine(Protocol):
+    """Turns normalised images into probability maps.
+
+    Attributes
+    ----------
+    stride
+        Heights and widths given to :meth:`run` are multiples of this.
+    halo_px
+        Radius of the network's receptive field.
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def halo_px(self) -> int: ...
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability maps (N, C + 2, H, W) of normalised images (N, 3, H, W)."""
+        ...

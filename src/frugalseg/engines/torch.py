@@ -1,0 +1,53 @@
+"""Run a network with torch, in fp32 or under bf16 autocast."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from frugalseg.nets import SegmentationNet, probabilities
+
+
+class TorchEngine:
+    """Engine over a torch network, which is put into evaluation mode for each run and back after it.
+
+    Parameters
+    ----------
+    net
+        The network, on the device it shall run on.
+    bf16
+        Run convolutions in bfloat16, where the processor or the GPU has it.
+    """
+
+    def __init__(self, net: SegmentationNet, *, bf16: bool = False) -> None:
+        self.net = net
+        self.bf16 = bf16
+
+    @property
+    def stride(self) -> int:
+        return self.net.stride
+
+    @property
+    def halo_px(self) -> int:
+        return self.net.halo_px
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        device = next(self.net.parameters()).device
+        was_training = self.net.training
+        self.net.eval()
+        try:
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+                x = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+                maps = probabilities(self.net(x).float())
+        finally:
+            self.net.train(was_training)
+        return maps.cpu().numpy()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """True where bfloat16 convolutions are done by the hardware itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

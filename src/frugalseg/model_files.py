@@ -1,0 +1,70 @@
+"""A trained model on disk: ``model.json`` says what it is, ``model.safetensors`` holds its weights; without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from frugalseg.atomic import write_json
+from frugalseg.errors import InputError
+from frugalseg.instances import InstanceSettings
+
+CARD = "model.json"
+WEIGHTS = "model.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that prediction needs beside the weights.
+
+    Attributes
+    ----------
+    net
+        Name of the network.
+    class_names
+        Object classes, background not counted.
+    scale
+        Factor from the training images' pixels to the network's.
+    pixel_size_um
+        Size of a training image's pixel, where it was known.
+    object_diameter_px
+        Median diameter of the training objects, full size.
+    instances
+        How probabilities become objects.
+    """
+
+    net: str
+    class_names: tuple[str, ...]
+    scale: float
+    pixel_size_um: float | None
+    object_diameter_px: float
+    instances: InstanceSettings
+
+    def scale_for(self, pixel_size_um: float | None) -> float:
+        """Factor for an image whose pixels have this size; the training images' own where either size is unknown."""
+        if pixel_size_um is None or self.pixel_size_um is None:
+            return self.scale
+        return self.scale * pixel_size_um / self.pixel_size_um
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write ``model.json``."""
+    write_json(folder / CARD, {"format": FORMAT, **asdict(card)})
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read ``model.json``; a clear error where it is missing, newer than this program, or not what it should be."""
+    path = folder / CARD
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("format") != FORMAT:
+            raise InputError(path, f"has another format than {FORMAT}, the one this version reads")
+        document["instances"] = InstanceSettings(**document["instances"])
+        document["class_names"] = tuple(document["class_names"])
+        return ModelCard(**document)
+    except FileNotFoundError:
+        raise InputError(folder, f"holds no trained model (no {CARD})") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(path, f"not a readable model card ({type(error).__name__}: {error})") from None

@@ -1,0 +1,128 @@
+"""Checkpoints: one safetensors file each, with all that training needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from frugalseg.atomic import atomic_path
+from frugalseg.errors import InputError
+from frugalseg.nets import SegmentationNet
+from frugalseg.train.optimiser import AveragedNet
+
+KEPT = 2
+"""Checkpoints kept; the older one is there in case a disk spoils the newer."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    step
+        Steps done.
+    rate_factor
+        Factor on the learning rate, lowered after a roll-back.
+    rollbacks
+        How often training went back because the loss was not finite.
+    best
+        Highest validation object Dice so far, if any.
+    """
+
+    step: int = 0
+    rate_factor: float = 1.0
+    rollbacks: int = 0
+    best: float | None = None
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], document: object = None) -> None:
+    """Write tensors, and a JSON document in the header, atomically and synced."""
+    metadata = None if document is None else {"frugalseg": json.dumps(document, sort_keys=True)}
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Tensors and JSON document of a file that :func:`save_tensors` wrote."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            document = json.loads((stream.metadata() or {}).get("frugalseg", "{}"))
+            return {name: stream.get_tensor(name) for name in stream.keys()}, document  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(path, "no such file") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise InputError(path, f"not a readable safetensors file ({error})") from None
+
+
+def save_checkpoint(
+    folder: Path,
+    net: SegmentationNet,
+    average: AveragedNet,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+) -> Path:
+    """Write ``step-N.safetensors`` into `folder` and remove all but the newest two."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.net.state_dict().items()}
+    for index, entries in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in entries.items()}
+    path = folder / f"step-{progress.step:08d}.safetensors"
+    save_tensors(path, tensors, asdict(progress))
+    for old in checkpoints(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint files in `folder`, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def load_checkpoint(
+    path: Path,
+    net: SegmentationNet,
+    average: AveragedNet,
+    optimiser: torch.optim.Optimizer,
+) -> Progress:
+    """Put a checkpoint's tensors back; returns where it stood."""
+    tensors, document = load_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "average": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    try:
+        net.load_state_dict(parts["net"])
+        average.net.load_state_dict(parts["average"])
+    except RuntimeError as error:
+        raise InputError(path, f"is of another network ({str(error).splitlines()[0]})") from None
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimiser"].items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = value
+    whole = optimiser.state_dict()
+    optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    return Progress(**document)  # type: ignore[arg-type]
+
+
+def load_newest(
+    folder: Path,
+    net: SegmentationNet,
+    average: AveragedNet,
+    optimiser: torch.optim.Optimizer,
+) -> Progress | None:
+    """Load the newest readable checkpoint; None where there is none at all."""
+    found = checkpoints(folder)
+    for path in reversed(found):
+        try:
+            return load_checkpoint(path, net, average, optimiser)
+        except InputError:
+            if path == found[0]:
+                raise
+    return None

@@ -1,0 +1,235 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from frugalseg.errors import TrainingError
+from frugalseg.losses import segmentation_loss
+from frugalseg.nets import SegmentationNet
+from frugalseg.train.checkpoint import Progress, load_newest, save_checkpoint, save_tensors
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.optimiser import AveragedNet, build_optimiser, rate_at, set_rate
+from frugalseg.train.patches import Batch, PreparedImage, draw_batch
+
+MAX_ROLLBACKS = 3
+
+
+class InterruptedTrainingError(TrainingError):
+    """The user asked training to stop; the state is saved."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how the arithmetic is done."""
+
+    device: torch.device
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop tells the outside.
+
+    Attributes
+    ----------
+    validate
+        Scores of a network on the held-out images; None without any.
+    record
+        Takes one row of metrics.
+    advance
+        Takes the number of steps done and the smoothed loss, at every step.
+    """
+
+    validate: Callable[[SegmentationNet], dict[str, float | None]] | None
+    record: Callable[[dict[str, Any]], None]
+    advance: Callable[[int, float], None]
+
+
+def fit(
+    net: SegmentationNet,
+    images: Sequence[PreparedImage],
+    config: TrainConfig,
+    place: Place,
+    folder: Path,
+    hooks: Hooks,
+) -> SegmentationNet:
+    """Train `net` to ``config.steps``, going on from the newest checkpoint in `folder` if there is one.
+
+    A batch follows from the seed and the step's number alone, and a checkpoint holds everything else, so a run that
+    was killed and resumed ends with the same weights to the bit (same threads, same processor).
+
+    Returns
+    -------
+    The network with averaged weights.
+
+    Raises
+    ------
+    TrainingError
+        The loss stayed infinite after three roll-backs, each at half the rate.
+    InterruptedTrainingError
+        Ctrl-C; the state is saved.
+    """
+    net = net.to(place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimiser = build_optimiser(net, config)
+    average = AveragedNet(net, config.ema_decay)
+    progress = load_newest(folder, net, average, optimiser)
+    if progress is None:
+        progress = Progress()
+        save_checkpoint(folder, net, average, optimiser, progress)
+    every = config.checkpoint_every or _validation_interval(config)
+    window = _Window()
+    with _interruptible() as interrupted:
+        while progress.step < config.steps:
+            loss = _step(net, optimiser, config, place, images, progress)
+            if not math.isfinite(loss):
+                progress = _roll_back(folder, net, average, optimiser, progress, loss)
+                window = _Window()
+                continue
+            average.update(net, progress.step)
+            progress = replace(progress, step=progress.step + 1)
+            window.add(loss)
+            hooks.advance(progress.step, window.mean)
+            if progress.step % _validation_interval(config) == 0 or progress.step == config.steps:
+                progress = _report(average, config, folder, hooks, progress, window)
+                window = _Window()
+            if progress.step % every == 0 or progress.step == config.steps or interrupted.is_set():
+                save_checkpoint(folder, net, average, optimiser, progress)
+            if interrupted.is_set() and progress.step < config.steps:
+                raise InterruptedTrainingError(f"interrupted after {progress.step} of {config.steps} steps; saved")
+    return average.net
+
+
+def _validation_interval(config: TrainConfig) -> int:
+    return config.validate_every or max(1, config.steps // 20)
+
+
+def _step(
+    net: SegmentationNet,
+    optimiser: torch.optim.Optimizer,
+    config: TrainConfig,
+    place: Place,
+    images: Sequence[PreparedImage],
+    progress: Progress,
+) -> float:
+    """One optimiser step; weights stay as they were if the loss or the gradient is not finite."""
+    batch = draw_batch(images, config, progress.step)
+    loss = loss_of(net, batch, config, place)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        return value
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm, foreach=True))
+    if math.isfinite(norm):
+        set_rate(optimiser, rate_at(progress.step, config) * progress.rate_factor)
+        optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return value if math.isfinite(norm) else norm
+
+
+def loss_of(net: SegmentationNet, batch: Batch, config: TrainConfig, place: Place) -> torch.Tensor:
+    """The loss of one batch, with the graph that its gradient needs."""
+    colours = batch.images.to(place.device, memory_format=torch.channels_last)
+    with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
+        logits = net((colours - 127.0) / 128.0)
+    return segmentation_loss(
+        logits.float(),
+        batch.labels.to(place.device),
+        batch.lookup.to(place.device),
+        border_px=config.border_px,
+        gap_px=config.gap_px,
+        gap_factor=config.gap_factor,
+        dice_factor=config.dice_factor,
+        border_factor=config.border_factor,
+    )
+
+
+def _roll_back(
+    folder: Path,
+    net: SegmentationNet,
+    average: AveragedNet,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    loss: float,
+) -> Progress:
+    """Go back to the newest checkpoint at half the rate; give up the fourth time."""
+    cause = f"the loss became {loss} at step {progress.step + 1}, learning-rate factor {progress.rate_factor:g}"
+    if progress.rollbacks >= MAX_ROLLBACKS:
+        raise TrainingError(f"training diverged: {cause}, after {MAX_ROLLBACKS} roll-backs; lower --learning-rate")
+    earlier = load_newest(folder, net, average, optimiser)
+    if earlier is None:
+        raise TrainingError(f"training diverged: {cause}, and there is no checkpoint to go back to")
+    return replace(earlier, rate_factor=progress.rate_factor / 2, rollbacks=progress.rollbacks + 1)
+
+
+def _report(
+    average: AveragedNet, config: TrainConfig, folder: Path, hooks: Hooks, progress: Progress, window: _Window
+) -> Progress:
+    """Validate the averaged network, write a row of metrics, keep it if it is the best so far."""
+    row: dict[str, Any] = {
+        "step": progress.step,
+        "loss": window.mean,
+        "learning_rate": rate_at(progress.step - 1, config) * progress.rate_factor,
+        "seconds_per_step": window.seconds_per_step,
+    }
+    if hooks.validate is not None:
+        scores = hooks.validate(average.net)
+        row |= {f"validation_{name}": value for name, value in scores.items()}
+        dice = scores.get("object_dice")
+        if dice is not None and (progress.best is None or dice > progress.best):
+            progress = replace(progress, best=dice)
+            save_tensors(folder / "best.safetensors", average.net.state_dict(), {"step": progress.step, "dice": dice})
+    hooks.record(row)
+    return progress
+
+
+class _Window:
+    """Mean loss and pace since the last report."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.losses: list[float] = []
+
+    def add(self, loss: float) -> None:
+        self.losses.append(loss)
+
+    @property
+    def mean(self) -> float:
+        return sum(self.losses) / len(self.losses)
+
+    @property
+    def seconds_per_step(self) -> float:
+        return (time.monotonic() - self.start) / max(1, len(self.losses))
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets instead of raising; a second Ctrl-C raises. In other threads it stays unset."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,69 @@
+"""The optimiser, its rate over the steps, and the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from frugalseg.nets import SegmentationNet
+from frugalseg.train.config import TrainConfig
+
+
+def build_optimiser(net: SegmentationNet, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, ICLR 2019); pretrained layers learn slower, biases and norms do not decay."""
+    pretrained = {id(parameter) for parameter in net.encoder_parameters()} if config.pretrained else set()
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in net.parameters():
+        rate = config.encoder_rate if id(parameter) in pretrained else 1.0
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "rate_factor": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        foreach=True,
+    )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group `rate` times its own factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+
+
+def rate_at(step: int, config: TrainConfig) -> float:
+    """Learning rate of `step`, counted from 0: a linear rise, then half a cosine down to a hundredth of the peak."""
+    rise = max(1, round(config.warmup * config.steps))
+    if step < rise:
+        return config.learning_rate * (step + 1) / rise
+    progress = (step - rise) / max(1, config.steps - rise)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class AveragedNet:
+    """A network whose weights and statistics are the exponential moving average of another's.
+
+    Attributes
+    ----------
+    net
+        The averaged network, never trained itself.
+    """
+
+    def __init__(self, net: SegmentationNet, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, net: SegmentationNet, n_updates: int) -> None:
+        """Move towards `net`; `n_updates` earlier ones make the average slower, so that the start is soon forgotten."""
+        share = 1.0 - min(self.decay, (1 + n_updates) / (10 + n_updates))
+        mine, theirs = self.net.state_dict(), net.state_dict()
+        floats = [name for name, value in mine.items() if value.is_floating_point()]
+        torch._foreach_lerp_([mine[name] for name in floats], [theirs[name] for name in floats], share)
+        for name in mine.keys() - set(floats):
+            mine[name].copy_(theirs[name])

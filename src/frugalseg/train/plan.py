@@ -1,0 +1,182 @@
+"""What a run will do, decided before it starts: which images, at which scale, on which device."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frugalseg import __version__
+from frugalseg.engines.torch import has_bf16
+from frugalseg.errors import ConfigError, InputError
+from frugalseg.images import (
+    Dataset,
+    LoadedSample,
+    Sample,
+    load_sample,
+    median_object_diameter,
+    open_dataset,
+    split_validation,
+)
+from frugalseg.instances import InstanceSettings
+from frugalseg.model_files import ModelCard
+from frugalseg.nets import NETS
+from frugalseg.segmentation import resize_image, resize_labels
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.loop import Place
+from frugalseg.train.patches import PreparedImage
+
+log = logging.getLogger(__name__)
+
+LARGEST_SCALE = 2.0
+"""Images are never enlarged more than this: beyond, the network would only see interpolation."""
+
+LARGEST_LABEL = 1 << 24  # patches carry labels as float32
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Where the annotated images are and how they are read; the arguments of :func:`frugalseg.images.open_dataset`."""
+
+    root: Path
+    subset: str | None = None
+    groups: Path | None = None
+    ignore_value: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before the first step."""
+
+    config: TrainConfig
+    dataset: Dataset
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    card: ModelCard
+    place: Place
+
+    def describe(self) -> dict[str, Any]:
+        """What the run folder remembers of the data and the machine."""
+        return {
+            "data": {
+                "root": str(self.dataset.root),
+                "layout": self.dataset.layout,
+                "sha256": self.dataset.content_hash(),
+                "train": [sample.name for sample in self.train],
+                "validation": [sample.name for sample in self.validation],
+            },
+            "environment": {
+                "frugalseg": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "threads": torch.get_num_threads(),
+                "device": str(self.place.device),
+                "bf16": self.place.bf16,
+            },
+        }
+
+
+def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
+    """Open the data set, its subset ``train`` if it has one and no other is asked for."""
+    dataset = open_dataset(
+        choice.root,
+        subset=choice.subset,
+        groups=choice.groups,
+        ignore_value=choice.ignore_value,
+        pixel_size_um=config.pixel_size_um,
+    )
+    if choice.subset is None and "train" in dataset.subsets and len(dataset.subsets) > 1:
+        dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.subset == "train"))
+    if not dataset.labelled:
+        raise InputError(choice.root, "has no annotated image to train on")
+    return dataset
+
+
+def load_samples(dataset: Dataset, samples: Sequence[Sample]) -> list[LoadedSample]:
+    """Decode samples; all that cannot be read are named at once."""
+    loaded: list[LoadedSample] = []
+    problems = []
+    for sample in samples:
+        try:
+            loaded.append(load_sample(dataset, sample))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.of(problems)
+    notes = [note for sample in loaded for note in sample.notes]
+    for note in notes[:3]:
+        log.warning("%s", note)
+    if len(notes) > 3:
+        log.warning("… and %d more such notes", len(notes) - 3)
+    return loaded
+
+
+def choose_validation(dataset: Dataset, config: TrainConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Training and validation samples; no validation where a split would leave either side empty."""
+    samples = dataset.labelled
+    if config.validation <= 0 or len(samples) < 2:
+        return samples, ()
+    train, held_out = split_validation(samples, config.validation, seed=config.seed)
+    if not len(train) or not len(held_out):
+        log.warning("too few images or groups to hold any out: no validation curve")
+        return samples, ()
+    return tuple(samples[i] for i in train), tuple(samples[i] for i in held_out)
+
+
+def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainConfig) -> ModelCard:
+    """Derive the image scale and the debris size from the training objects' median diameter."""
+    if config.net not in NETS:
+        raise ConfigError("net", f"no network {config.net!r}")
+    try:
+        diameter = median_object_diameter([sample.labels for sample in loaded])
+    except ValueError:
+        diameter = math.nan
+    if not math.isfinite(diameter) or diameter <= 0:
+        raise InputError(dataset.root, "has no annotated object to learn from")
+    wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
+    scale = config.image_scale or min(LARGEST_SCALE, round(wanted / diameter, 3))
+    min_area = config.debris * math.pi / 4 * (diameter * scale) ** 2
+    log.info("median object %.0f px wide; images are scaled by %.3g; debris is below %.0f px²",
+             diameter, scale, min_area / scale**2)  # fmt: skip
+    return ModelCard(
+        net=config.net,
+        class_names=dataset.class_names,
+        scale=scale,
+        pixel_size_um=dataset.pixel_size_um,
+        object_diameter_px=round(diameter, 2),
+        instances=InstanceSettings(
+            core_threshold=config.core_threshold, border_weight=config.border_weight, min_area=round(min_area, 2)
+        ),
+    )
+
+
+def prepare(sample: LoadedSample, scale: float) -> PreparedImage:
+    """Bring one image to the network's scale and number its objects 1…n."""
+    image = resize_image(sample.image, scale)
+    labels = resize_labels(sample.labels, *image.shape[:2])
+    values = np.unique(sample.labels[sample.labels > 0])
+    if len(values) >= LARGEST_LABEL:
+        raise InputError(sample.name, f"has {len(values)} objects, more than training can tell apart")
+    compact = np.where(labels > 0, np.searchsorted(values, labels) + 1, labels).astype(np.int32)
+    lookup = np.array([0, *(sample.object_classes[int(value)] + 1 for value in values)], dtype=np.int64)
+    return PreparedImage(sample.name, image, compact, lookup)
+
+
+def choose_place(config: TrainConfig) -> Place:
+    """Device and precision, and the number of threads, which is set for the whole process."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", "cuda asked for, but torch finds no CUDA device")
+    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    device = torch.device("cuda" if use_cuda else "cpu")
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
+    return Place(device, bf16)
