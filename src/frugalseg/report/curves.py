@@ -1,0 +1,82 @@
+"""Curves of a training run."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from frugalseg.report.palette import LINES
+
+_PREFIX = "validation_"
+
+
+def curves_png(metrics: Sequence[Mapping[str, Any]]) -> bytes:
+    """Loss, validation scores and validation Hausdorff distance against steps, as PNG.
+
+    Parameters
+    ----------
+    metrics
+        Rows of ``metrics.jsonl``. Of each row: ``step``, ``loss`` and every number named ``validation_…``; what is
+        missing, None or not finite leaves a gap. Panels without a number are left out.
+
+    Notes
+    -----
+    Draws on a figure of its own without pyplot, so that it works in threads and leaves no window or global state.
+    """
+    names = sorted({name for row in metrics for name in row if name == "loss" or name.startswith(_PREFIX)})
+    series = {name: points for name in names if (points := _points(metrics, name))}
+    panels = {
+        "Loss": [name for name in series if name.endswith("loss")],
+        "Validation score": [name for name in series if not name.endswith(("loss", "hausdorff"))],
+        "Validation Hausdorff distance (px)": [name for name in series if name.endswith("hausdorff")],
+    }
+    filled = {title: members for title, members in panels.items() if members}
+    figure = Figure(figsize=(4.6 * max(1, len(filled)), 3.4), dpi=120, layout="constrained")
+    if not filled:
+        figure.text(0.5, 0.5, "No measurements yet", ha="center", va="center", color="#555555")
+    for position, (title, members) in enumerate(filled.items(), start=1):
+        axes = figure.add_subplot(1, len(filled), position)
+        _draw(axes, title, {name: series[name] for name in members})
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(step, value) of the rows that have a finite number there."""
+    return [
+        (float(row["step"]), float(value))
+        for row in metrics
+        if isinstance(value := row.get(name), int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+
+
+def _draw(axes: Axes, title: str, series: Mapping[str, list[tuple[float, float]]]) -> None:
+    markers = "os^Dvx"
+    for number, (name, points) in enumerate(series.items()):
+        steps, values = zip(*points, strict=True)
+        label = "training" if name == "loss" else name.removeprefix(_PREFIX).replace("_", " ")
+        # Markers as well as colours, for print and for any colour vision.
+        axes.plot(
+            steps,
+            values,
+            color=LINES[number % len(LINES)],
+            marker=markers[number % len(markers)] if len(points) <= 40 else None,
+            markersize=4,
+            linewidth=1.6,
+            label=label,
+        )
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel("step")
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title == "Validation score":
+        axes.set_ylim(min(0.0, *(value for points in series.values() for _, value in points)), 1.0)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)
