@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,8 +66,9 @@ def open_dataset(
         differ, doubled stems, tables that do not fit.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(root, "is not a folder" if root.exists() else "does not exist")
+    if not os.path.isdir(root):
+        broken = "is a broken or circular link" if os.path.islink(root) else "does not exist"
+        raise InputError(root, "is not a folder" if os.path.exists(root) else broken)
     found = next(filter(None, (find(root) for find in LAYOUTS.values())))
     if subset is not None:
         _select(found, root, subset)
@@ -165,7 +167,7 @@ def _with_groups(samples: list[Sample], found: Found, path: Path) -> list[Sample
 def _class_table(found: Found, root: Path, samples: list[Sample]) -> dict[str, dict[int, int]]:
     """The table of object classes, where there is one."""
     folders = dict.fromkeys([root, *found.table_folders])
-    path = next((folder / "classes.csv" for folder in folders if (folder / "classes.csv").is_file()), None)
+    path = next((folder / "classes.csv" for folder in folders if os.path.isfile(folder / "classes.csv")), None)
     if path is None:
         return {}
     if found.class_names != ("object",):

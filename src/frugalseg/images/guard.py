@@ -23,6 +23,9 @@ MAX_BYTES = 8 * MAX_PIXELS
 MAX_DEFLATE_RATIO = 1032
 """Deflate cannot shrink further than this (zlib's technical details), so a header promising more lies."""
 
+_MAX_RATIO = {"png": MAX_DEFLATE_RATIO, "jpeg": 4 * 8 * 64}
+"""Decoded bytes a stored byte can stand for; a JPEG needs at least a bit for 64 pixels of up to 4 channels."""
+
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -100,7 +103,7 @@ def check_complete(path: Path, container: str, *, n_bytes: int) -> None:
         complete = {"png": _png_is_complete, "jpeg": _jpeg_is_complete, "bmp": _bmp_is_complete}[container]
         if not complete(stream, size):
             raise InputError(path, "is truncated")
-    if container == "png" and n_bytes > MAX_DEFLATE_RATIO * size:
+    if n_bytes > _MAX_RATIO.get(container, n_bytes) * size:
         raise InputError(path, f"cannot hold the {n_bytes:,} bytes of pixels that its header promises ({size:,} bytes)")
 
 

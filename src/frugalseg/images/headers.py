@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import re
 import struct
 import threading
+import warnings
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from frugalseg.errors import InputError
 from frugalseg.images.guard import MAX_DEFLATE_RATIO, check_complete, check_size, sniff, system_reason
@@ -25,20 +29,26 @@ MAX_PIXEL_UM = 10.0
 
 DAMAGE = (
     OSError,
+    EOFError,
     SyntaxError,
     ValueError,
     TypeError,
+    AttributeError,
+    AssertionError,
     LookupError,
     ArithmeticError,
-    EOFError,
-    struct.error,
     RuntimeError,
+    struct.error,
+    zlib.error,
 )
 """What decoders raise on damaged files."""
 
 _MODE_BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 _ORIENTATION = 274
 _pillow_lock = threading.Lock()
+
+# tifffile logs what it also raises; without this, a damaged file would give two lines where nobody configured logging.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ def read_header(path: Path) -> Header:
 
 def first_line(error: BaseException) -> str:
     """An exception's message in one line, or its name."""
+    if isinstance(error, UnidentifiedImageError):  # its text is the path, which we name ourselves
+        return "its header makes no sense"
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
@@ -130,7 +142,9 @@ def _pillow_orientation(image: Pillow.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     try:
-        value = int(image.getexif().get(_ORIENTATION, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EXIF that is damaged says nothing about the pixels
+            value = int(image.getexif().get(_ORIENTATION, 1))
     except DAMAGE:
         return 1
     return value if 1 <= value <= 8 else 1
@@ -157,7 +171,7 @@ def _trusted(across_um: float, down_um: float) -> float | None:
 def _tiff_header(path: Path) -> Header:
     with tifffile.TiffFile(path) as tiff:
         if not len(tiff.pages):
-            raise InputError(path, "is a TIFF file without an image")
+            raise InputError(path, "is damaged: a TIFF file without an image")
         page = tiff.pages[0].aspage()
         series = tiff.series[0]
         height, width, channels = tiff_shape(path, series)

@@ -6,6 +6,7 @@ of ``LAYOUTS``, the most specific first.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -76,18 +77,20 @@ def list_folder(folder: Path) -> Listing:
             continue
         if entry.is_dir():
             folders.append(entry)
+        elif is_image_name(entry) and not entry.is_file():  # opening a named pipe would wait for ever
+            problems.append(Problem(str(entry), "is not a regular file"))
         elif is_image_name(entry):
             images.append(entry)
     return Listing(tuple(images), tuple(folders), tuple(problems))
 
 
 def by_stem(paths: Iterable[Path], found: Found, *, stem: Callable[[Path], str] = image_stem) -> dict[str, Path]:
-    """Files by stem; two of one stem are a problem."""
+    """Files by stem (or what else `stem` makes of them); two that agree are a problem."""
     result: dict[str, Path] = {}
     for path in paths:
         key = stem(path)
         if key in result:
-            found.blame(path, f"has the same stem as {result[key].name}")
+            found.blame(path, f"stands for {key}, as {result[key].name} already does")
         else:
             result[key] = path
     return result
@@ -98,11 +101,16 @@ def _folder_of(listing: Listing, *names: str) -> Path | None:
 
 
 def find_folders(root: Path) -> Found | None:
-    """``images/`` beside ``masks/`` (or ``labels/``), in the folder itself or in its subfolders (subsets)."""
+    """``images/`` beside ``masks/`` (or ``labels/``), in the folder itself or in its subfolders (subsets).
+
+    Where ``masks/`` holds a folder for each class, an image missing from one of them has no object of that class.
+    """
     listing = list_folder(root)
     here = _image_and_mask_folders(listing)
     if here:
         pairs = [(ALL, *here)]
+    elif listing.images:
+        return None
     else:
         inner = [(folder, _image_and_mask_folders(list_folder(folder))) for folder in listing.folders]
         pairs = [(folder.name, *pair) for folder, pair in inner if pair]
@@ -185,7 +193,8 @@ def image_folders(root: Path) -> list[tuple[Path, Listing]]:
 
 def grade_file(root: Path) -> Path | None:
     """GlaS' Grade.csv, in the folder or the one above it."""
-    return next((path for path in (root / "Grade.csv", root.absolute().parent / "Grade.csv") if path.is_file()), None)
+    candidates = (root / "Grade.csv", root.absolute().parent / "Grade.csv")
+    return next((path for path in candidates if os.path.isfile(path)), None)  # False, unlike pathlib, where forbidden
 
 
 def find_glas(root: Path) -> Found | None:

@@ -22,14 +22,14 @@ def find_nnunet(root: Path) -> Found | None:
 
     Every connected component of a label becomes an object of that class; the label ``ignore`` is not annotated.
     """
-    if not (root / "imagesTr").is_dir():
+    folders = {folder.name: folder for folder in list_folder(root).folders}
+    if "imagesTr" not in folders:
         return None
     found = Found("nnU-Net raw")
     _read_description(found, root / "dataset.json")
     for subset, image_name, label_name in _PARTS:
-        images, labels = root / image_name, root / label_name
-        if images.is_dir():
-            _add_cases(found, subset, images, labels if labels.is_dir() else None)
+        if image_name in folders:
+            _add_cases(found, subset, folders[image_name], folders.get(label_name))
     if not found.samples and not found.problems:
         found.blame(root / "imagesTr", "holds no PNG, BMP or TIFF images (NIfTI volumes cannot be read)")
     return found
