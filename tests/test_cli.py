@@ -95,12 +95,27 @@ def assert_one_line(done: subprocess.CompletedProcess[str], *said: str) -> None:
 
 
 @pytest.mark.parametrize("json_flag", [[], ["--json"]])
-def test_input_that_is_not_there_is_one_line(tmp_path: Path, json_flag: list[str]) -> None:
-    missing = str(tmp_path / "missing")
-    assert_one_line(frugalseg_command("data", "check", missing, *json_flag), missing)
-    assert_one_line(frugalseg_command("train", missing, "--out", str(tmp_path / "run"), *json_flag), missing)
-    assert_one_line(frugalseg_command("evaluate", "--pred", missing, "--truth", str(tmp_path), *json_flag), missing)
-    assert_one_line(frugalseg_command("predict", missing, missing, "--out", str(tmp_path / "out"), *json_flag), missing)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", "missing"],
+        ["train", "missing", "--out", "run"],
+        ["evaluate", "--pred", "missing", "--truth", "missing"],
+        ["predict", "missing", "missing", "--out", "out"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_input_that_is_not_there_is_one_line(
+    words: list[str],
+    json_flag: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = main([*words, *json_flag])
+    out, err = capfd.readouterr()
+    assert_one_line(subprocess.CompletedProcess(words, code, out, err), "missing")
     assert list(tmp_path.iterdir()) == [], "bad input left something behind"
 
 
