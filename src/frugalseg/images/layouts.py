@@ -72,7 +72,7 @@ def list_folder(folder: Path) -> Listing:
             entry.stat()
         except OSError as error:
             if is_image_name(entry) or not isinstance(error, FileNotFoundError):
-                broken = "is a broken or circular link" if entry.is_symlink() else system_reason(error)
+                broken = "is a broken or circular link" if os.path.islink(entry) else system_reason(error)
                 problems.append(Problem(str(entry), broken))
             continue
         if entry.is_dir():
