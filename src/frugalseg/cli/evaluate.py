@@ -9,7 +9,7 @@ from typing import Any
 _SHOWN = {
     "object_f1": ("object F1", ".4f"),
     "object_dice": ("object Dice", ".4f"),
-    "object_hausdorff": ("object Hausdorff (px)", ".2f"),
+    "object_hausdorff": ("Hausdorff (px)", ".2f"),
     "pixel_dice": ("pixel Dice", ".4f"),
     "pixel_iou": ("pixel IoU", ".4f"),
 }
@@ -83,7 +83,7 @@ def _show(document: dict[str, Any]) -> None:
 
     per_image: dict[str, dict[str, Any]] = document["per_image"]
     worst = sorted(per_image, key=lambda name: per_image[name]["object_dice"])[:_N_WORST]
-    rows = [("pooled over all objects", document), ("mean over images", document["mean"])]
+    rows = [("pooled", document), ("image mean", document["mean"])]
     rows += [(f"class {name}", figures) for name, figures in document.get("classes", {}).items()]
     table = Table(title=_counts(document), title_justify="left", title_style="")
     table.add_column("", overflow="fold")

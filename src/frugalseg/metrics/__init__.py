@@ -33,7 +33,7 @@ the area of the whole set. The mean over images of the per-image figures is anot
 References
 ----------
 Sirinukunwattana et al., "Gland segmentation in colon histology images: The GlaS challenge contest", Medical Image
-Analysis 35 (2017), section 5, and the evaluation code published with it.
+Analysis 35 (2017), and the evaluation code published with it.
 """
 
 from frugalseg.metrics.scores import (
