@@ -1,0 +1,97 @@
+"""The demo: the whole job, on small images here and in full length where it is asked for (``-m slow``)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from frugalseg.cli import main
+from frugalseg.demo import choose_roles, run_demo
+from frugalseg.errors import InputError
+from frugalseg.images import open_dataset, read_label_map
+from frugalseg.synthetic import write_synthetic_dataset
+
+
+@pytest.fixture(scope="module")
+def glas_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("glas")
+    write_synthetic_dataset(folder, 6, 2, seed=3, height=128, width=160)
+    return folder
+
+
+def test_demo_on_given_images_leaves_a_report_and_its_parts(
+    glas_like: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert main(["demo", "--data", str(glas_like), "--out", str(out), "--steps", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["n_train"], document["n_test"]) == (6, 2)
+    assert 0 <= document["object_dice"] <= 1
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/") == 2 + 1 + 1  # test images, curves, training images
+    assert "testA_1" in page
+    assert "the data&#39;s own subsets train and testA" in page
+    truth = read_label_map(glas_like / "testA_1_anno.png")
+    assert read_label_map(out / "predictions" / "testA_1.png").shape == truth.shape
+    assert json.loads((out / "demo.json").read_text()) == document
+    rows = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+
+    (out / "run" / "metrics.jsonl").write_text("spoilt")
+    again = run_demo(out, data=glas_like, steps=2)  # replaces the earlier demo
+    assert again["object_dice"] == document["object_dice"]
+
+
+def test_no_test_image_is_trained_on_or_validated_on(glas_like: Path) -> None:
+    roles = choose_roles(open_dataset(glas_like))
+    assert {sample.subset for sample in roles.train} == {"train"}
+    assert {sample.subset for sample in roles.test} == {"testA"}
+    alone = choose_roles(open_dataset(glas_like, subset="train"))
+    assert alone.test
+    assert not {sample.group for sample in alone.train} & {sample.group for sample in alone.test}
+    assert len(alone.train) + len(alone.test) == 6
+    assert "patients" in alone.reason
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda folder: write_synthetic_dataset(folder, 1, 0, seed=1, height=64, width=64), "needs two at least"),
+        (lambda folder: None, "does not exist"),
+        (lambda folder: folder.mkdir(), "holds no images"),
+    ],
+)
+def test_unfit_data_is_one_line_and_leaves_nothing(
+    prepare: object, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(tmp_path / "data")  # type: ignore[operator]
+    assert main(["demo", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert reason in told[0]
+    assert str(tmp_path / "data") in told[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds no earlier demo"):
+        run_demo(tmp_path)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(InputError, match="is a file"):
+        run_demo(tmp_path / "run" / "thesis.txt")
+
+
+def test_steps_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--steps", "0"]) == 2
+    assert "--steps" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_demo_finds_synthetic_glands(tmp_path: Path) -> None:
+    document = run_demo(tmp_path / "demo")
+    assert document["object_dice"] >= 0.85
+    assert document["n_test"] == 8
