@@ -47,7 +47,7 @@ class InstanceSettings:
 
 def foreground(probabilities: ProbabilityMap) -> NDArray[np.float32]:
     """Probability of any object class, shape (H, W)."""
-    return 1.0 - probabilities[0]
+    return np.asarray(1.0 - probabilities[0], dtype=np.float32)
 
 
 def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> LabelMap:
@@ -61,16 +61,22 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     mask = front > settings.threshold
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32)
-    whole, n_whole = ndimage.label(mask, EIGHT)
+    whole, n_whole = _components(mask)
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
     return tidy(labels, settings.min_area)
 
 
+def _components(mask: Mask) -> tuple[LabelMap, int]:
+    """8-connected components of a mask, numbered from 1."""
+    labels, n = ndimage.label(mask, EIGHT)
+    return np.asarray(labels, dtype=np.int32), int(n)
+
+
 def _large_components(mask: Mask, min_area: float) -> tuple[LabelMap, int]:
     """Connected components of at least `min_area` pixels, numbered from 1."""
-    labels, n = ndimage.label(mask, EIGHT)
+    labels, n = _components(mask)
     areas = np.bincount(labels.ravel(), minlength=n + 1)
     keep = areas >= max(min_area, 1)
     keep[0] = False
@@ -122,12 +128,6 @@ def in_reading_order(labels: LabelMap) -> LabelMap:
     lookup = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int32)
     lookup[values] = np.arange(1, len(values) + 1)
     return lookup[labels]
-
-
-def connected_components(mask: Mask) -> LabelMap:
-    """8-connected components of a mask, numbered from 1."""
-    labels, _ = ndimage.label(mask, EIGHT)
-    return labels.astype(np.int32)
 
 
 def object_classes(labels: LabelMap, probabilities: ProbabilityMap) -> dict[int, int]:

@@ -121,7 +121,7 @@ def segment(
     """
     small = resize_image(image, scale)
     maps = [probability_map(engine, small, tta=tta) for engine in engines]
-    mean = maps[0] if len(maps) == 1 else np.mean(maps, axis=0, dtype=np.float32)
+    mean = maps[0] if len(maps) == 1 else np.asarray(np.mean(maps, axis=0, dtype=np.float32))
     labels = separate(mean, settings)
     return Segmented(
         labels=to_full_size(labels, mean, image.shape[0], image.shape[1], settings),

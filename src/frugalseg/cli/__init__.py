@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -44,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in arguments if not word.startswith("-")), "")
     args = build_parser(only=named).parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         document = importlib.import_module(f"frugalseg.cli.{args.command}").run(args)
+        if args.json:
+            print(json.dumps(document, indent=2, sort_keys=True, allow_nan=False), flush=True)
     except FrugalsegError as error:
         lines = [str(problem) for problem in error.problems] if isinstance(error, InputError) else [str(error)]
         for line in lines:
@@ -60,6 +64,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # disk full, permission denied: the system's reason and the file
         print(f"frugalseg: {error.filename or args.command}: {error.strerror or error}", file=sys.stderr)
         return 2
-    if args.json:
-        print(json.dumps(document, indent=2, sort_keys=True, allow_nan=False))
     return 0

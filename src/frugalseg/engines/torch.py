@@ -48,6 +48,6 @@ class TorchEngine:
 def has_bf16(device: torch.device) -> bool:
     """True where bfloat16 convolutions are done by the hardware itself."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -32,7 +32,7 @@ def build_net(name: str, n_classes: int = 1, *, seed: int = 0, pretrained: bool 
         raise ValueError(f"unknown network {name!r}; there are {', '.join(sorted(NETS))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net: SegmentationNet = NETS[name](n_classes)  # type: ignore[call-arg]
+        net: SegmentationNet = NETS[name](n_classes)
     if pretrained and isinstance(net, LiteNet):
         load_imagenet_weights(net)
     return net

@@ -61,7 +61,7 @@ class FCN(SegmentationNet):
 
     stride: ClassVar[int] = 64
     halo_px: ClassVar[int] = 384
-    default_object_diameter_px: ClassVar[float] = 88.0
+    default_object_diameter_px: ClassVar[float] = 124.0
     descriptor_channels: ClassVar[int] = 4 * WIDTHS[-1]
 
     def __init__(self, n_classes: int = 1) -> None:

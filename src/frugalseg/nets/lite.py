@@ -45,7 +45,7 @@ class _SameConv(nn.Conv2d):
             x = F.pad(x, (before, after, before, after))
             before = 0
         if self.groups > 1 and (kernel > 3 or stride > 1) and _learns_in_bf16(x):
-            return _DepthwiseConv.apply(x, self.weight, stride, before)  # type: ignore[no-any-return]
+            return _DepthwiseConv.apply(x, self.weight, stride, before)  # type: ignore[no-any-return, no-untyped-call]
         return F.conv2d(x, self.weight, None, stride, before, 1, self.groups)
 
 
@@ -118,7 +118,7 @@ class LiteNet(SegmentationNet):
 
     stride: ClassVar[int] = 32
     halo_px: ClassVar[int] = 544
-    default_object_diameter_px: ClassVar[float] = 44.0
+    default_object_diameter_px: ClassVar[float] = 86.0
     descriptor_channels: ClassVar[int] = FEATURE_CHANNELS[-1]
 
     def __init__(self, n_classes: int = 1) -> None:

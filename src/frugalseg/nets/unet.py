@@ -17,7 +17,7 @@ class UNet(SegmentationNet):
 
     stride: ClassVar[int] = 16
     halo_px: ClassVar[int] = 96
-    default_object_diameter_px: ClassVar[float] = 44.0
+    default_object_diameter_px: ClassVar[float] = 62.0
     descriptor_channels: ClassVar[int] = CHANNELS[-1]
 
     def __init__(self, n_classes: int = 1) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
-from frugalseg.atomic import atomic_path
+from frugalseg.atomic import write_bytes
 from frugalseg.errors import InputError
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.optimiser import AveragedNet
@@ -45,8 +45,10 @@ class Progress:
 def save_tensors(path: Path, tensors: dict[str, Tensor], document: object = None) -> None:
     """Write tensors, and a JSON document in the header, atomically and synced."""
     metadata = None if document is None else {"frugalseg": json.dumps(document, sort_keys=True)}
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    # serialised in memory: the library's own writer hides a full disk behind an exception of its own
+    write_bytes(
+        path, serialise({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    )
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:

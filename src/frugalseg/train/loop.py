@@ -131,7 +131,7 @@ def _step(
     value = float(loss.detach())
     if not math.isfinite(value):
         return value
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = float(torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm, foreach=True))
     if math.isfinite(norm):
         set_rate(optimiser, rate_at(progress.step, config) * progress.rate_factor)

@@ -16,7 +16,7 @@ import torch
 
 from frugalseg import __version__
 from frugalseg.engines.torch import has_bf16
-from frugalseg.errors import ConfigError, InputError
+from frugalseg.errors import ConfigError, InputError, Problem
 from frugalseg.images import (
     Dataset,
     LoadedSample,
@@ -57,6 +57,7 @@ class Plan:
     """Everything decided before the first step."""
 
     config: TrainConfig
+    choice: DataChoice
     dataset: Dataset
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
@@ -67,7 +68,10 @@ class Plan:
         """What the run folder remembers of the data and the machine."""
         return {
             "data": {
-                "root": str(self.dataset.root),
+                "root": str(self.choice.root.resolve()),
+                "subset": self.choice.subset,
+                "groups": None if self.choice.groups is None else str(self.choice.groups.resolve()),
+                "ignore_value": self.choice.ignore_value,
                 "layout": self.dataset.layout,
                 "sha256": self.dataset.content_hash(),
                 "train": [sample.name for sample in self.train],
@@ -104,7 +108,7 @@ def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
 def load_samples(dataset: Dataset, samples: Sequence[Sample]) -> list[LoadedSample]:
     """Decode samples; all that cannot be read are named at once."""
     loaded: list[LoadedSample] = []
-    problems = []
+    problems: list[Problem] = []
     for sample in samples:
         try:
             loaded.append(load_sample(dataset, sample))

@@ -99,7 +99,7 @@ def train(
         chosen = choose_validation(dataset, config) if split is None else _named(dataset, split)
         loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
         card = build_card(dataset, loaded, config)
-        plan = Plan(config, dataset, *chosen, card, place)
+        plan = Plan(config, choice, dataset, *chosen, card, place)
         _write_config(out, plan)
         net = _fit(plan, loaded, held_out, out, on_report)
         save_tensors(out / WEIGHTS, dict(net.state_dict()), {"net": config.net, "steps": config.steps})
@@ -153,6 +153,15 @@ def read_config(out: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(out / CONFIG, f"not readable JSON ({error})") from None
     return document
+
+
+def reopen_data(out: Path) -> Dataset:
+    """Open the data set that a run was trained on, from where its folder says it lay."""
+    document = read_config(out)
+    data = document["data"]
+    groups = None if data["groups"] is None else Path(data["groups"])
+    choice = DataChoice(Path(data["root"]), data["subset"], groups, data["ignore_value"])
+    return open_training_data(choice, TrainConfig(**document["config"]))
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

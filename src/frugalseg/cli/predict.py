@@ -1,0 +1,62 @@
+"""``frugalseg predict MODEL IMAGE_OR_DIR… --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", type=Path, help="run folder of 'frugalseg train'")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
+    parser.add_argument("--out", type=Path, required=True, help="folder for label maps, overlays and objects.csv")
+    parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
+                        help="a further run folder, for an ensemble: probabilities are averaged")  # fmt: skip
+    parser.add_argument("--tta", action="store_true", help="average over the four flips (four times slower)")
+    parser.add_argument("--pixel-size", type=float, metavar="UM", help="size of the images' pixels in micrometres")
+    parser.add_argument("--format", choices=("png", "tiff"), default="png", help="of the label maps (default: png)")
+    parser.add_argument("--probabilities", action="store_true", help="save the probability maps too")
+    parser.add_argument("--no-overlays", action="store_true", help="save no pictures")
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of the convolutions")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads; 0 means all cores")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Segment the images."""
+    import os
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from frugalseg.errors import InputError
+    from frugalseg.predict import Outputs, find_images, load_model, predict_files
+
+    if args.pixel_size is not None and not args.pixel_size > 0:
+        raise InputError("--pixel-size", f"must be positive, not {args.pixel_size}")
+    files = find_images(args.images)
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(args.out, "is a file, not a folder")
+    if any(file.resolve().parent == args.out.resolve() for file in files):
+        raise InputError(args.out, "holds the images themselves; label maps would overwrite them")
+    import torch
+
+    torch.set_num_threads(args.threads or os.cpu_count() or 1)
+    model = load_model([args.model, *args.member], precision=args.precision, device=args.device)
+    outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("segmenting", total=len(files))
+        summaries = predict_files(
+            model,
+            files,
+            outputs,
+            tta=args.tta,
+            pixel_size_um=args.pixel_size,
+            advance=lambda: progress.advance(task),
+        )
+    if not args.json:
+        total = sum(summary["n_objects"] for summary in summaries)
+        print(f"{len(summaries)} images, {total} objects: {args.out}")
+    return {"out": str(args.out), "images": summaries}

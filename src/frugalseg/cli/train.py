@@ -1,0 +1,58 @@
+"""``frugalseg train DATA --out RUN``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from frugalseg.config import add_config_arguments, add_config_file_argument
+from frugalseg.train.config import PRESETS, TrainConfig
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments: the data, the run folder, and every setting of `TrainConfig`."""
+    parser.add_argument("data", type=Path, help="folder of images and masks; 'frugalseg data check' says what is seen")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu", help="how long to train (default: cpu)")
+    parser.add_argument("--subset", help="train on this subset only; 'train' where the data has one")
+    parser.add_argument(
+        "--groups", type=Path, metavar="FILE.csv", help="columns image,group: groups (patients) are never split"
+    )
+    parser.add_argument("--ignore-value", type=int, metavar="N", help="mask value of pixels that nobody annotated")
+    parser.add_argument(
+        "--folds", type=int, default=0, metavar="K", help="cross-validate: K runs, each scored on its held-out fold"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for another training to end")
+    add_config_file_argument(parser)
+    add_config_arguments(parser.add_argument_group("settings (also keys of --config FILE.toml)"), TrainConfig)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Train, leave pictures in the run folder, say where it is."""
+    from frugalseg.config import Settings, given_settings, load_toml, resolve_config
+
+    given = given_settings(args, TrainConfig)
+    from_file = load_toml(args.config) if args.config else Settings({}, "none")
+    net = given.get("net", from_file.get("net", TrainConfig.net))
+    preset = Settings(dict(PRESETS[args.preset].get(net, {})), f"preset {args.preset}")
+    config = resolve_config(TrainConfig, preset, from_file, given)
+
+    from frugalseg.report.run import write_curves, write_gallery
+    from frugalseg.train.folds import train_folds
+    from frugalseg.train.plan import DataChoice
+    from frugalseg.train.run import train
+
+    choice = DataChoice(args.data, args.subset, args.groups, args.ignore_value)
+    common: dict[str, Any] = {"resume": args.resume, "wait": not args.no_wait, "on_report": write_curves}
+    if args.folds:
+        figures = train_folds(config, choice, args.out, args.folds, **common)
+        document = {"run": str(args.out), **figures}
+    else:
+        result = train(config, choice, args.out, **common)
+        write_gallery(args.out)
+        document = {"run": str(args.out), "scale": result.card.scale, "metrics": result.metrics}
+    if not args.json:
+        print(f"trained: {args.out}  (segment with: frugalseg predict {args.out} IMAGES --out DIR)")
+    return document

@@ -1,0 +1,234 @@
+"""Segment image files with a trained model, and write what was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as serialise
+from skimage.measure import regionprops
+
+from frugalseg.atomic import write_bytes, write_text
+from frugalseg.engines import Engine
+from frugalseg.errors import InputError, Problem
+from frugalseg.images import (
+    image_stem,
+    is_image_name,
+    is_mask_name,
+    read_header,
+    read_image,
+    write_image,
+    write_label_map,
+)
+from frugalseg.model_files import ModelCard
+from frugalseg.report import overlay
+from frugalseg.segmentation import Segmented, segment
+
+log = logging.getLogger(__name__)
+
+TABLE = "objects.csv"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to run: one engine for each member, and the card they share."""
+
+    engines: tuple[Engine, ...]
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write beside the label maps, and in which format."""
+
+    folder: Path
+    suffix: str = ".png"
+    overlays: bool = True
+    probabilities: bool = False
+
+
+def load_model(paths: Sequence[Path], *, precision: str = "auto", device: str = "auto") -> Model:
+    """Load one run folder, or several as an ensemble whose probabilities are averaged.
+
+    A folder that ``frugalseg train --folds`` made stands for its folds' runs.
+
+    Raises
+    ------
+    InputError
+        A path holds no finished model, or the members do not fit together.
+    """
+    from frugalseg.train.folds import fold_folders
+
+    folders = [folder for path in paths for folder in (fold_folders(path) or [path])]
+    members = [_load_torch(folder, precision, device) for folder in folders]
+    card = members[0][1]
+    for folder, (_, other) in zip(folders, members, strict=True):
+        if other.class_names != card.class_names:
+            raise InputError(folder, f"has the classes {other.class_names}, the first member has {card.class_names}")
+        if other.net != card.net or not math.isclose(other.scale, card.scale, rel_tol=0.25):
+            raise InputError(folder, "differs from the first member in network or image scale")
+    return Model(tuple(engine for engine, _ in members), card)
+
+
+def _load_torch(folder: Path, precision: str, device_name: str) -> tuple[Engine, ModelCard]:
+    import torch
+
+    from frugalseg.engines.torch import TorchEngine, has_bf16
+    from frugalseg.train.run import load_net
+
+    net, card = load_net(folder)
+    cuda = torch.cuda.is_available()
+    if device_name == "cuda" and not cuda:
+        raise InputError("--device", "cuda asked for, but torch finds no CUDA device")
+    device = torch.device("cuda" if cuda and device_name != "cpu" else "cpu")
+    bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
+    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TorchEngine(net, bf16=bf16), card
+
+
+def find_images(inputs: Iterable[Path]) -> list[Path]:
+    """Image files among files and folders; mask files are skipped with one line.
+
+    Raises
+    ------
+    InputError
+        An input that does not exist, is no image or has an unusable header; two images of one stem; none at all.
+    """
+    found: list[Path] = []
+    masks: list[Path] = []
+    problems: list[Problem] = []
+    for path in inputs:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.is_file() and is_image_name(file))
+            if not files:
+                problems += InputError(path, "holds no image").problems
+        elif path.exists():
+            files = [path]
+        else:
+            problems += InputError(path, "no such file or folder").problems
+            continue
+        for file in files:
+            (masks if is_mask_name(file) else found).append(file)
+    if masks:
+        log.info("%d mask files among the inputs are skipped (%s, …)", len(masks), masks[0].name)
+    by_stem: dict[str, Path] = {}
+    for file in found:
+        first = by_stem.setdefault(image_stem(file), file)
+        if first != file:
+            problems += InputError(file, f"has the same stem as {first}, so their results would overwrite").problems
+        try:
+            read_header(file)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.of(problems)
+    if not found:
+        raise InputError(", ".join(map(str, inputs)), "no image to segment")
+    return found
+
+
+def predict_files(
+    model: Model,
+    files: Sequence[Path],
+    outputs: Outputs,
+    *,
+    tta: bool = False,
+    pixel_size_um: float | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Segment files one after the other and write label maps, overlays and the object table.
+
+    Parameters
+    ----------
+    model, files, outputs
+        What runs, on what, and where results go. A label map carries its image's stem.
+    tta
+        Average over the four flips.
+    pixel_size_um
+        Size of the images' pixels, where the files do not say it or say it wrongly.
+    advance
+        Called after each image.
+
+    Returns
+    -------
+    One summary for each image: name, number of objects, area share.
+
+    Raises
+    ------
+    InputError
+        All images that could not be read, after the others were done.
+    """
+    outputs.folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    summaries: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            size_um = pixel_size_um or read_header(path).pixel_size_um
+            image = read_image(path)
+        except InputError as error:
+            problems += error.problems
+            continue
+        scale = model.card.scale_for(size_um)
+        found = segment(model.engines, image, scale=scale, settings=model.card.instances, tta=tta)
+        name = image_stem(path)
+        _write(outputs, name, image, found)
+        objects = list(object_rows(name, found, model.card, size_um))
+        rows += objects
+        summaries.append(
+            {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
+        )
+        advance()
+    write_text(outputs.folder / TABLE, as_csv(rows))
+    if problems:
+        raise InputError.of(problems)
+    return summaries
+
+
+def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> None:
+    write_label_map(outputs.folder / f"{name}{outputs.suffix}", found.labels)
+    if outputs.overlays:
+        write_image(outputs.folder / "overlays" / f"{name}.png", np.asarray(overlay(image, found.labels)))
+    if outputs.probabilities:
+        content = serialise({"probabilities": np.ascontiguousarray(found.probabilities)})
+        write_bytes(outputs.folder / "probabilities" / f"{name}.safetensors", content)
+
+
+def object_rows(
+    name: str, found: Segmented, card: ModelCard, pixel_size_um: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows of the object table: label, class, area, centroid, perimeter, confidence; µm where the size is known."""
+    for region in regionprops(found.labels):
+        label = int(region.label)
+        row: dict[str, Any] = {
+            "image": name,
+            "label": label,
+            "class": card.class_names[found.classes.get(label, 0)],
+            "confidence": round(found.confidences.get(label, 0.0), 4),
+            "area_px": int(region.area),
+            "centroid_x_px": round(float(region.centroid[1]), 2),
+            "centroid_y_px": round(float(region.centroid[0]), 2),
+            "perimeter_px": round(float(region.perimeter), 2),
+        }
+        if pixel_size_um is not None:
+            row["area_um2"] = round(row["area_px"] * pixel_size_um**2, 3)
+            row["perimeter_um"] = round(row["perimeter_px"] * pixel_size_um, 3)
+        yield row
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV text; columns that only some rows have are empty in the others."""
+    fixed = ["image", "label", "class", "confidence", "area_px", "centroid_x_px", "centroid_y_px", "perimeter_px"]
+    extra = [name for name in ("area_um2", "perimeter_um") if any(name in row for row in rows)]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=[*fixed, *extra], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
