@@ -179,6 +179,7 @@ def example() -> str:
             FigureSection("Curves", (Figure(curves_png([]), "curves"),)),
             FigureSection("Pictures", (figure, figure)),
             TableSection("Scores", ("image", "F1", "objects"), (("a & b", 0.98765, 7), ("c", None, 12)), "per image"),
+            TableSection("Lengths", ("image", "px"), (("a", 12.345),), decimals=(0, 1)),
         ],
         summary="what & why",
         footer="seed 3",
@@ -191,7 +192,7 @@ def test_page_is_well_formed_and_self_contained() -> None:
     assert "script" not in page.tags
     assert "link" not in page.tags
     inside = [reference for reference in page.references if reference.startswith("#")]
-    assert [reference[1:] for reference in inside] == [f"section-{n}" for n in range(1, 6)]
+    assert [reference[1:] for reference in inside] == [f"section-{n}" for n in range(1, 7)]
     assert set(page.ids) >= {reference[1:] for reference in inside}
     pictures = [reference for reference in page.references if not reference.startswith("#")]
     assert [picture.split(";")[0] for picture in pictures] == ["data:image/png"] + ["data:image/jpeg"] * 2
@@ -203,7 +204,17 @@ def test_page_is_well_formed_and_self_contained() -> None:
 
 def test_page_shows_texts_as_they_are() -> None:
     words = Page(example()).words
-    for text in ("one <script>alert(1)</script>", "a & b", "0.988", "–", "7", "what & why", "A <report>", "per image"):
+    for text in (
+        "one <script>alert(1)</script>",
+        "a & b",
+        "0.988",
+        "12.3",
+        "–",
+        "7",
+        "what & why",
+        "A <report>",
+        "per image",
+    ):
         assert text in words
     assert any("seed 3" in word for word in words)
 

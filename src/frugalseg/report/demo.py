@@ -131,11 +131,11 @@ def _table(ranked: Sequence[ImageResult]) -> Section:
                 scores.n_objects_pred,
                 scores.object_f1,
                 scores.object_dice,
-                round(scores.object_hausdorff, 1),
+                scores.object_hausdorff,
             )
         )
     columns = ("image", "true objects", "found", "object F1", "object Dice", "object Hausdorff (px)")
-    return TableSection("Every test image", columns, tuple(rows))
+    return TableSection("Every test image", columns, tuple(rows), decimals=(0, 0, 0, 3, 3, 1))
 
 
 def _account(result: DemoResult) -> Section:

@@ -77,10 +77,10 @@ def _data_uri(picture: bytes) -> str:
     raise ValueError("a picture in a report must be PNG or JPEG")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, decimals: int) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
 
 def _numeric(value: Any) -> bool:

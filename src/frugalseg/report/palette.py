@@ -13,8 +13,10 @@ SKY, YELLOW, PURPLE = "#56B4E9", "#F0E442", "#CC79A7"
 LINES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 """Lines of curves on white, in order of use."""
 
-CONTOURS = (YELLOW, SKY, "#00E0A0", ORANGE, "#FFFFFF", BLUE)
-"""Outlines of objects: those that stand out on pink and purple tissue (the green is brightened for that)."""
+CONTOURS = (YELLOW, SKY, "#00E0A0", ORANGE, BLUE, VERMILION)
+"""Outlines of objects: those that stand out on pink and purple tissue (the green is brightened for that).
+
+No black or white among them: dashes of these two are the truth."""
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -43,12 +43,14 @@ class FigureSection:
 
 @dataclass(frozen=True)
 class TableSection:
-    """A table; numbers (int, float) are aligned to the right, floats shown with three decimals, None as a dash."""
+    """A table; numbers (int, float) are aligned to the right, None is a dash."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str | int | float | None, ...], ...]
     caption: str = ""
+    decimals: tuple[int, ...] = ()
+    """Of the floats of each column; three where not given."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
