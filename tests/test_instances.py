@@ -1,0 +1,117 @@
+"""Probability maps become objects as an eye would cut them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frugalseg.instances import InstanceSettings, object_classes, object_confidences, separate, tidy
+
+
+def maps(front, border=None, n_classes=1):
+    """Probability map of one foreground probability, all of it in the first class."""
+    front = np.asarray(front, dtype=np.float32)
+    border = np.zeros_like(front) if border is None else np.asarray(border, dtype=np.float32)
+    rest = [np.zeros_like(front)] * (n_classes - 1)
+    return np.stack([1 - front, front, *rest, border])
+
+
+def two_discs(distance=26, radius=15):
+    yy, xx = np.mgrid[:50, :80]
+    left = (yy - 25) ** 2 + (xx - 25) ** 2 < radius**2
+    right = (yy - 25) ** 2 + (xx - 25 - distance) ** 2 < radius**2
+    return left, right
+
+
+def test_nothing_gives_zeros():
+    labels = separate(maps(np.zeros((5, 7))), InstanceSettings())
+    assert labels.shape == (5, 7)
+    assert labels.dtype == np.int32
+    assert not labels.any()
+
+
+def test_apart_objects_are_components_in_reading_order():
+    front = np.zeros((6, 9))
+    front[3:5, 1:3] = 0.9
+    front[1:3, 6:8] = 0.9
+    labels = separate(maps(front), InstanceSettings())
+    assert labels[1, 6] == 1
+    assert labels[3, 1] == 2
+    assert labels.max() == 2
+
+
+def test_a_border_cuts_touching_objects_and_both_keep_their_half():
+    left, right = two_discs()
+    border = np.zeros((50, 80))
+    border[:, 36:40] = 0.95
+    labels = separate(maps((left | right) * 0.98, border), InstanceSettings())
+    assert labels.max() == 2
+    assert ((labels > 0) == (left | right)).all()
+    assert labels[25, 20] != labels[25, 56]
+    areas = np.bincount(labels.ravel())[1:]
+    assert abs(int(areas[0]) - int(areas[1])) < 0.1 * areas.sum()
+
+
+def test_without_weight_on_the_border_they_are_one():
+    left, right = two_discs()
+    border = np.zeros((50, 80))
+    border[:, 36:40] = 0.95
+    labels = separate(maps((left | right) * 0.98, border), InstanceSettings(border_weight=0))
+    assert labels.max() == 1
+
+
+def test_an_object_that_is_all_border_is_kept():
+    front = np.zeros((10, 10))
+    front[4:6, 2:8] = 0.9
+    labels = separate(maps(front, front), InstanceSettings())
+    assert (labels > 0).sum() == 12
+    assert labels.max() == 1
+
+
+def test_debris_goes_and_holes_are_filled():
+    front = np.zeros((30, 30))
+    front[5:20, 5:20] = 0.9
+    front[10:13, 10:13] = 0.0
+    front[25, 25] = 0.9
+    labels = separate(maps(front), InstanceSettings(min_area=4))
+    assert labels.max() == 1
+    assert labels[11, 11] == 1
+    assert labels[25, 25] == 0
+
+
+def test_an_object_inside_another_ones_hole_stays_itself():
+    labels = np.zeros((20, 20), dtype=np.int32)
+    labels[2:18, 2:18] = 1
+    labels[6:14, 6:14] = 0
+    labels[9:11, 9:11] = 2
+    result = tidy(labels, 0)
+    assert sorted(np.unique(result)) == [1, 2] or sorted(np.unique(result)) == [0, 1, 2]
+    assert result[9, 9] != result[3, 3]
+    assert result[7, 7] == result[3, 3]
+
+
+def test_classes_and_confidences_are_means_over_the_object():
+    probabilities = np.zeros((4, 2, 4), dtype=np.float32)  # background, two classes, border
+    probabilities[1, :, :2], probabilities[2, :, :2] = 0.2, 0.7
+    probabilities[1, :, 2:], probabilities[2, :, 2:] = 0.6, 0.1
+    probabilities[0] = 1 - probabilities[1] - probabilities[2]
+    labels = np.array([[1, 1, 2, 2]] * 2, dtype=np.int32)
+    assert object_classes(labels, probabilities) == {1: 1, 2: 0}
+    assert object_confidences(labels, probabilities) == pytest.approx({1: 0.9, 2: 0.7})
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="threshold"):
+        InstanceSettings(threshold=1.5)
+    with pytest.raises(ValueError, match="min_area"):
+        InstanceSettings(min_area=-1)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(0, 30))
+def test_objects_are_numbered_without_gaps_and_none_is_below_the_debris_size(seed, weight, min_area):
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((2, 5, 7)).astype(np.float32).repeat(5, axis=1).repeat(5, axis=2)
+    labels = separate(maps(coarse[0], coarse[1]), InstanceSettings(border_weight=weight, min_area=min_area))
+    areas = np.bincount(labels.ravel())[1:]
+    assert (areas >= max(min_area, 1)).all()
+    assert (labels[coarse[0] > 0.5] >= 0).all()
