@@ -7,12 +7,14 @@ does the work and returns a dict for ``--json`` (or None). Errors of :mod:`fruga
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from frugalseg import __version__
 from frugalseg.errors import FrugalsegError, InputError
@@ -27,24 +29,58 @@ COMMANDS: dict[str, str] = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line each, without the usage, which for ``train`` fills a screen."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})  # an abbreviation would break when a flag is added
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 and one line."""
+        self.exit(2, f"{self.prog}: {message} (all about it: {self.prog} --help)\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Complain about words that no argument takes, with the nearest flag of each."""
+        flags = list(self._option_string_actions)
+        hints = []
+        for word in unknown:
+            close = (
+                difflib.get_close_matches(word.partition("=")[0], flags, n=1, cutoff=0.7)
+                if word.startswith("-")
+                else []
+            )
+            hints.append(f"{word}{f' (did you mean {close[0]}?)' if close else ''}")
+        self.error(f"unknown argument{'' if len(hints) == 1 else 's'}: {' '.join(hints)}")
+
+
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """Parser with all commands; if `only` names one, just that command's arguments are filled in."""
-    parser = argparse.ArgumentParser(prog="frugalseg", description="Segment microscopy images from few annotations.")
+    return _parsers(only)[0]
+
+
+def _parsers(only: str | None) -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of everything, and that of each command."""
+    parser = _Parser(prog="frugalseg", description="Segment microscopy images from few annotations.")
     parser.add_argument("--version", action="version", version=f"frugalseg {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands: argparse._SubParsersAction[_Parser] = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True
+    )
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if only in (None, name):
             importlib.import_module(f"frugalseg.cli.{name}").configure(sub)
             sub.add_argument("--json", action="store_true", help="print one JSON document on stdout, logs on stderr")
-    return parser
+    return parser, dict(commands.choices)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 failed, 2 unusable input, 130 interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in arguments if not word.startswith("-")), "")
-    args = build_parser(only=named).parse_args(arguments)
+    parser, commands = _parsers(named)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands[args.command].refuse(unknown)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         document = importlib.import_module(f"frugalseg.cli.{args.command}").run(args)
