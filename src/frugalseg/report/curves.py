@@ -12,28 +12,30 @@ from matplotlib.figure import Figure
 
 from frugalseg.report.palette import LINES
 
-_PREFIX = "validation_"
+_SIDES = ("validation_", "training_")
 
 
 def curves_png(metrics: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss, validation scores and validation Hausdorff distance against steps, as PNG.
+    """Loss, scores and Hausdorff distance against steps, on held-out and on training images, as PNG.
 
     Parameters
     ----------
     metrics
-        Rows of ``metrics.jsonl``. Of each row: ``step``, ``loss`` and every number named ``validation_…``; what is
-        missing, None or not finite leaves a gap. Panels without a number are left out.
+        Rows of ``metrics.jsonl``. Of each row: ``step``, ``loss`` and every number named ``validation_…`` or
+        ``training_…``; what is missing, None or not finite leaves a gap. Panels without a number are left out.
 
     Notes
     -----
     Draws on a figure of its own without pyplot, so that it works in threads and leaves no window or global state.
     """
-    names = sorted({name for row in metrics for name in row if name == "loss" or name.startswith(_PREFIX)})
+    names = sorted({name for row in metrics for name in row if name == "loss" or name.startswith(_SIDES)})
     series = {name: points for name in names if (points := _points(metrics, name))}
+    scores = [name for name in series if not name.endswith(("loss", "hausdorff"))]
     panels = {
         "Loss": [name for name in series if name.endswith("loss")],
-        "Validation score": [name for name in series if not name.endswith(("loss", "hausdorff"))],
-        "Validation Hausdorff distance (px)": [name for name in series if name.endswith("hausdorff")],
+        "Score on held-out images": [name for name in scores if name.startswith("validation_")],
+        "Score on training images": [name for name in scores if name.startswith("training_")],
+        "Hausdorff distance (px)": [name for name in series if name.endswith("hausdorff")],
     }
     filled = {title: members for title, members in panels.items() if members}
     figure = Figure(figsize=(4.6 * max(1, len(filled)), 3.4), dpi=120, layout="constrained")
@@ -60,7 +62,7 @@ def _draw(axes: Axes, title: str, series: Mapping[str, list[tuple[float, float]]
     markers = "os^Dvx"
     for number, (name, points) in enumerate(series.items()):
         steps, values = zip(*points, strict=True)
-        label = "training" if name == "loss" else name.removeprefix(_PREFIX).replace("_", " ")
+        label = _label(name, title)
         # Markers as well as colours, for print and for any colour vision.
         axes.plot(
             steps,
@@ -80,3 +82,12 @@ def _draw(axes: Axes, title: str, series: Mapping[str, list[tuple[float, float]]
     else:
         axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False)
+
+
+def _label(name: str, title: str) -> str:
+    """What a curve is called in its panel; the side only where the panel's title does not say it."""
+    if name.endswith("hausdorff"):
+        return "held-out images" if name.startswith("validation_") else "training images"
+    for side in _SIDES:
+        name = name.removeprefix(side)
+    return name.replace("_", " ")

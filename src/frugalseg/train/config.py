@@ -46,7 +46,7 @@ class TrainConfig:
     elastic_px: float = _setting(6.0, "augment by elastic shifts of this standard deviation")
     stain: float = _setting(0.15, "augment stain strengths by this standard deviation")
     brightness: float = _setting(0.1, "augment brightness and contrast by this standard deviation")
-    validation: float = _setting(0.1, "share of the annotated images held out for the validation curve; 0 uses all")
+    validation: float = _setting(0.0, "share of the annotated images held out for a validation curve; 0 trains on all")
     validate_every: int = _setting(0, "steps between validations; 0 means twenty a run")
     checkpoint_every: int = _setting(0, "steps between checkpoints; 0 means at each validation")
     debris: float = _setting(0.06, "objects below this share of the median object's area are debris")
@@ -84,12 +84,12 @@ PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
         "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192},
     },
     "cpu": {
-        "lite": {"steps": 3000},
+        "lite": {"steps": 2400, "batch_size": 3, "patch_px": 320},
         "unet": {"steps": 1500},
         "fcn": {"steps": 900},
     },
     "gpu": {
-        "lite": {"steps": 8000, "batch_size": 16},
+        "lite": {"steps": 8000, "batch_size": 16, "patch_px": 320},
         "unet": {"steps": 8000, "batch_size": 16},
         "fcn": {"steps": 8000, "batch_size": 16, "patch_px": 512},
     },

@@ -46,15 +46,15 @@ class Hooks:
 
     Attributes
     ----------
-    validate
-        Scores of a network on the held-out images; None without any.
+    score
+        Figures of a network by name, ``validation_…`` on held-out images, ``training_…`` on some it has seen.
     record
         Takes one row of metrics.
     advance
         Takes the number of steps done and the smoothed loss, at every step.
     """
 
-    validate: Callable[[SegmentationNet], dict[str, float | None]] | None
+    score: Callable[[SegmentationNet], dict[str, float | None]]
     record: Callable[[dict[str, Any]], None]
     advance: Callable[[int, float], None]
 
@@ -185,13 +185,11 @@ def _report(
         "learning_rate": rate_at(progress.step - 1, config) * progress.rate_factor,
         "seconds_per_step": window.seconds_per_step,
     }
-    if hooks.validate is not None:
-        scores = hooks.validate(average.net)
-        row |= {f"validation_{name}": value for name, value in scores.items()}
-        dice = scores.get("object_dice")
-        if dice is not None and (progress.best is None or dice > progress.best):
-            progress = replace(progress, best=dice)
-            save_tensors(folder / "best.safetensors", average.net.state_dict(), {"step": progress.step, "dice": dice})
+    row |= hooks.score(average.net)
+    dice = row.get("validation_object_dice")
+    if dice is not None and (progress.best is None or dice > progress.best):
+        progress = replace(progress, best=dice)
+        save_tensors(folder / "best.safetensors", average.net.state_dict(), {"step": progress.step, "dice": dice})
     hooks.record(row)
     return progress
 

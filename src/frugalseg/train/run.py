@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
+N_TRAINING_SCORED = 8
+"""About so many training images are scored beside the held-out ones: the gap between the two shows overfitting."""
+
 CURVE_FIGURES = ("object_f1", "object_dice", "object_hausdorff", "pixel_dice")
 
 
@@ -202,10 +205,16 @@ def _fit(
         def advance(step: int, loss: float) -> None:
             progress.update(task, completed=step, description=f"{config.net}  loss {loss:.3f}")
 
-        def validate(net: SegmentationNet) -> dict[str, float | None]:
-            return score_network(net, held_out, plan.card, plan.place)
+        def score(net: SegmentationNet) -> dict[str, float | None]:
+            sides = {"validation": held_out, "training": loaded[:: max(1, len(loaded) // N_TRAINING_SCORED)]}
+            return {
+                f"{side}_{name}": value
+                for side, samples in sides.items()
+                if samples
+                for name, value in score_network(net, samples, plan.card, plan.place).items()
+            }
 
-        hooks = Hooks(validate if held_out else None, record, advance)
+        hooks = Hooks(score, record, advance)
         try:
             return fit(net, images, config, plan.place, out / CHECKPOINTS, hooks)
         except InterruptedTrainingError as stop:
@@ -233,8 +242,9 @@ def _record(out: Path, row: dict[str, Any]) -> None:
 
 def _sentence(row: dict[str, Any], steps: int) -> str:
     text = f"step {row['step']}/{steps}: loss {row['loss']:.3f}, {row['seconds_per_step']:.2f} s a step"
-    if row.get("validation_object_dice") is not None:
-        text += f"; validation object Dice {row['validation_object_dice']:.3f}, F1 {row['validation_object_f1']:.3f}"
+    for side in ("training", "validation"):
+        if row.get(f"{side}_object_dice") is not None:
+            text += f"; {side} object Dice {row[f'{side}_object_dice']:.3f}, F1 {row[f'{side}_object_f1']:.3f}"
     return text
 
 
