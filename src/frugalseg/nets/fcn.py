@@ -60,7 +60,7 @@ class FCN(SegmentationNet):
     """
 
     stride: ClassVar[int] = 64
-    halo_px: ClassVar[int] = 384
+    halo_px: ClassVar[int] = 320
     default_object_diameter_px: ClassVar[float] = 124.0
     descriptor_channels: ClassVar[int] = 4 * WIDTHS[-1]
 

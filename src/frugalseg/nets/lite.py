@@ -117,7 +117,7 @@ class LiteNet(SegmentationNet):
     """EfficientNet-Lite0 to stride 32, then four merges back to stride 2; logits brought to full size bilinearly."""
 
     stride: ClassVar[int] = 32
-    halo_px: ClassVar[int] = 544
+    halo_px: ClassVar[int] = 576
     default_object_diameter_px: ClassVar[float] = 86.0
     descriptor_channels: ClassVar[int] = FEATURE_CHANNELS[-1]
 

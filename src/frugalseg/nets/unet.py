@@ -16,7 +16,7 @@ class UNet(SegmentationNet):
     """Five levels of 32 to 512 channels, two 3x3 convolutions each; 7.8 million weights."""
 
     stride: ClassVar[int] = 16
-    halo_px: ClassVar[int] = 96
+    halo_px: ClassVar[int] = 112
     default_object_diameter_px: ClassVar[float] = 62.0
     descriptor_channels: ClassVar[int] = CHANNELS[-1]
 
