@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 TABLE = "objects.csv"
 
+LARGEST_PNG_LABEL = 65535
+"""Images with more objects than this get a TIFF of 32 bits whatever format was asked for."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -193,7 +196,8 @@ def predict_files(
 
 
 def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> None:
-    write_label_map(outputs.folder / f"{name}{outputs.suffix}", found.labels)
+    suffix = ".tiff" if found.labels.max(initial=0) > LARGEST_PNG_LABEL else outputs.suffix
+    write_label_map(outputs.folder / f"{name}{suffix}", found.labels)
     if outputs.overlays:
         write_image(outputs.folder / "overlays" / f"{name}.png", np.asarray(overlay(image, found.labels)))
     if outputs.probabilities:

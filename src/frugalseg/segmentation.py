@@ -78,13 +78,13 @@ def probability_map(
     Shape (C + 2, H, W).
     """
     height, width = image.shape[:2]
-    padded = np.ascontiguousarray(pad(normalise(image), engine.stride).transpose(2, 0, 1))
+    padded = pad(image, engine.stride)
     halo = engine.halo_px if halo_px is None else halo_px
     result: ProbabilityMap | None = None
-    for tile in tiles(*padded.shape[1:], core_px=core_px, halo_px=halo, stride=engine.stride):
-        maps = _run(engine, padded[(slice(None), *tile.read)], tta)
+    for tile in tiles(*padded.shape[:2], core_px=core_px, halo_px=halo, stride=engine.stride):
+        maps = _run(engine, normalise(padded[tile.read]).transpose(2, 0, 1), tta)
         if result is None:
-            result = np.empty((maps.shape[0], *padded.shape[1:]), dtype=np.float32)
+            result = np.empty((maps.shape[0], *padded.shape[:2]), dtype=np.float32)
         result[(slice(None), *tile.write)] = maps[(slice(None), *tile.keep)]
     assert result is not None  # an image has at least one tile
     return result[:, :height, :width]

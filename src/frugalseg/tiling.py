@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
     return height + -height % stride, width + -width % stride
 
 
-def pad(image: NDArray[np.generic], stride: int) -> NDArray[np.generic]:
+def pad(image: NDArray[Scalar], stride: int) -> NDArray[Scalar]:
     """Pad (H, W, …) to the right and below by repeating the last pixel, to multiples of `stride`."""
     height, width = image.shape[:2]
     bottom, right = -height % stride, -width % stride
