@@ -75,7 +75,8 @@ def _plan(subset: str, n: int, first_patient: int, seed: int) -> list[_Slide]:
     """Names, patients, kinds and seeds; whole patients are benign or malignant, as near to three of five as can be."""
     kinds: list[Kind] = []
     while len(kinds) < n:
-        benign = kinds.count("benign") < round(BENIGN_SHARE * (len(kinds) + IMAGES_PER_PATIENT))
+        # Benign if that brings their number nearer to its share than another malignant patient would.
+        benign = kinds.count("benign") + IMAGES_PER_PATIENT / 2 <= BENIGN_SHARE * (len(kinds) + IMAGES_PER_PATIENT)
         kinds += ["benign" if benign else "malignant"] * IMAGES_PER_PATIENT
     slides = []
     for index in range(n):
