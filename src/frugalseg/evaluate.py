@@ -164,7 +164,10 @@ def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_P
         inner = next((name for name in ("masks", "labels", "labelsTr") if (truth_dir / name).is_dir()), None)
         advice = f"; did you mean its subfolder {inner}?" if inner else ""
         raise InputError(truth_dir, f"holds no label maps{hint} (PNG, BMP or TIFF){advice}")
-    predicted = _by_stem(_label_files(pred_dir))
+    predictions = _label_files(pred_dir)
+    if pred_dir.resolve() == truth_dir.resolve():  # predictions beside their truths: a truth is not its own prediction
+        predictions = [path for path in predictions if path.name not in {truth.name for truth in truths}]
+    predicted = _by_stem(predictions)
     pairs, problems = [], []
     for stem, files in true_files.items():
         candidates = predicted.get(stem, [])

@@ -27,13 +27,18 @@ from frugalseg.images import (
     write_image,
     write_label_map,
 )
-from frugalseg.model_files import ModelCard
+from frugalseg.model_files import CARD, ModelCard
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, segment
 
 log = logging.getLogger(__name__)
 
 TABLE = "objects.csv"
+
+MAX_RATIO = 16.0
+"""Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
+
+_IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTs", "imagesTr")
 
 LARGEST_PNG_LABEL = 65535
 """Images with more objects than this get a TIFF of 32 bits whatever format was asked for."""
@@ -69,6 +74,9 @@ def load_model(paths: Sequence[Path], *, precision: str = "auto", device: str = 
     """
     from frugalseg.train.folds import fold_folders
 
+    problems = [Problem(str(path), reason) for path in paths if (reason := _no_folder(path))]
+    if problems:
+        raise InputError.of(problems)
     folders = [folder for path in paths for folder in (fold_folders(path) or [path])]
     members = [_load_torch(folder, precision, device) for folder in folders]
     card = members[0][1]
@@ -80,13 +88,25 @@ def load_model(paths: Sequence[Path], *, precision: str = "auto", device: str = 
     return Model(tuple(engine for engine, _ in members), card)
 
 
+def _no_folder(path: Path) -> str | None:
+    """Why a path cannot be a run folder, or None."""
+    if path.is_dir():
+        return None
+    return (
+        "is a file, not the run folder of a training" if path.exists() else "no such folder (a model is a run folder)"
+    )
+
+
 def _load_torch(folder: Path, precision: str, device_name: str) -> tuple[Engine, ModelCard]:
     import torch
 
     from frugalseg.engines.torch import TorchEngine, has_bf16
     from frugalseg.train.run import load_net
 
-    net, card = load_net(folder)
+    try:
+        net, card = load_net(folder)
+    except ValueError as error:  # a network or a number of classes that this version cannot build
+        raise InputError(folder / CARD, str(error)) from None
     cuda = torch.cuda.is_available()
     if device_name == "cuda" and not cuda:
         raise InputError("--device", "cuda asked for, but torch finds no CUDA device")
@@ -111,7 +131,9 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file() and is_image_name(file))
             if not files:
-                problems += InputError(path, "holds no image").problems
+                inner = next((name for name in _IMAGE_FOLDERS if (path / name).is_dir()), None)
+                hint = f"; did you mean its subfolder {inner}?" if inner else ""
+                problems += InputError(path, f"holds no image (PNG, JPEG, BMP or TIFF){hint}").problems
         elif path.exists():
             files = [path]
         else:
@@ -120,8 +142,10 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         for file in files:
             (masks if is_mask_name(file) else found).append(file)
     if masks:
-        log.info("%d mask files among the inputs are skipped (%s, …)", len(masks), masks[0].name)
+        more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
+        log.info("mask files among the inputs are skipped: %s%s", masks[0].name, more)
     by_stem: dict[str, Path] = {}
+    found = list(dict.fromkeys(found))  # a file named twice is one image
     for file in found:
         first = by_stem.setdefault(image_stem(file), file)
         if first != file:
@@ -166,15 +190,17 @@ def predict_files(
     Raises
     ------
     InputError
-        All images that could not be read, after the others were done.
+        Before any work, pixel sizes that cannot be right; after the other images were done, those that could not be
+        decoded.
     """
+    sizes = [pixel_size_um or read_header(path).pixel_size_um for path in files]
+    _check_sizes(model.card, files, sizes, pixel_size_um)
     outputs.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for path in files:
+    for path, size_um in zip(files, sizes, strict=True):
         try:
-            size_um = pixel_size_um or read_header(path).pixel_size_um
             image = read_image(path)
         except InputError as error:
             problems += error.problems
@@ -193,6 +219,22 @@ def predict_files(
     if problems:
         raise InputError.of(problems)
     return summaries
+
+
+def _check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None], given: float | None) -> None:
+    """Refuse pixel sizes so far from the training images' that they cannot be right; a given one is named once."""
+    named = [("--pixel-size", given)] if given else list(zip(map(str, files), sizes, strict=True))
+    problems = [
+        Problem(
+            where,
+            f"pixels of {size:g} µm, the training images had {card.pixel_size_um:g} µm:"
+            f" more than {MAX_RATIO:g} times apart" + ("" if given else " (--pixel-size UM corrects it)"),
+        )
+        for where, size in named
+        if size and card.pixel_size_um and not 1 / MAX_RATIO <= size / card.pixel_size_um <= MAX_RATIO
+    ]
+    if problems:
+        raise InputError.of(problems)
 
 
 def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> None:

@@ -32,8 +32,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     InputError
         With every problem found.
     """
+    import math
+
+    from frugalseg.errors import InputError
     from frugalseg.images import open_dataset
     from frugalseg.images.survey import survey
+
+    if args.pixel_size is not None and not 0 < args.pixel_size < math.inf:
+        raise InputError("--pixel-size", f"must be a positive number, not {args.pixel_size}")
 
     dataset = open_dataset(
         args.directory,

@@ -26,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Segment the images."""
+    import math
     import os
 
     from rich.console import Console
@@ -34,19 +35,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from frugalseg.errors import InputError
     from frugalseg.predict import Outputs, find_images, load_model, predict_files
 
-    if args.pixel_size is not None and not args.pixel_size > 0:
-        raise InputError("--pixel-size", f"must be positive, not {args.pixel_size}")
+    if args.pixel_size is not None and not 0 < args.pixel_size < math.inf:
+        raise InputError("--pixel-size", f"must be a positive number, not {args.pixel_size}")
+    if args.threads < 0:
+        raise InputError("--threads", f"must be at least 0, not {args.threads}")
     files = find_images(args.images)
     if args.out.exists() and not args.out.is_dir():
         raise InputError(args.out, "is a file, not a folder")
     if any(file.resolve().parent == args.out.resolve() for file in files):
         raise InputError(args.out, "holds the images themselves; label maps would overwrite them")
+    if any(args.out.resolve() == path.resolve() for path in (args.model, *args.member)):
+        raise InputError(args.out, "is the run folder itself; choose another folder for the results")
     import torch
 
     torch.set_num_threads(args.threads or os.cpu_count() or 1)
     model = load_model([args.model, *args.member], precision=args.precision, device=args.device)
     outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("segmenting", total=len(files))
         summaries = predict_files(
             model,
@@ -58,5 +64,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     if not args.json:
         total = sum(summary["n_objects"] for summary in summaries)
-        print(f"{len(summaries)} images, {total} objects: {args.out}")
+        images = "1 image" if len(summaries) == 1 else f"{len(summaries)} images"
+        print(f"{images}, {total} objects: {args.out}")
     return {"out": str(args.out), "images": summaries}
