@@ -16,7 +16,7 @@ from frugalseg.metrics import ImageScores, pool, score_image
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.plan import DataChoice, choose_place, load_samples, open_training_data
-from frugalseg.train.run import CONFIG, load_net, train
+from frugalseg.train.run import CONFIG, holds_files, load_net, train
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,13 @@ def train_folds(
     """
     if n_folds < 2:
         raise ConfigError("folds", f"must be at least 2, not {n_folds}")
-    if out.is_dir() and any(out.iterdir()) and not (resume and (out / "fold-0" / CONFIG).exists()):
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "is a file, not a folder for a cross-validation")
+    if holds_files(out) and not (resume and (out / "fold-0" / CONFIG).exists()):
         raise InputError(out, "is not empty; choose another folder, or --resume a cross-validation")
     dataset = open_training_data(choice, config)
+    for note in dataset.notes:
+        log.warning("%s", note)
     samples = dataset.labelled
     splits = split_folds(samples, n_folds, seed=config.seed, groups=True)
     scores: dict[str, ImageScores] = {}
@@ -63,9 +67,8 @@ def train_folds(
         names = ([samples[i].name for i in train_indices], [samples[i].name for i in held_out])
         folder = out / f"fold-{index}"
         log.info("fold %d of %d: %d images to train on, %d held out", index + 1, n_folds, *map(len, names))
-        if not (resume and (folder / "model.json").exists()):
-            going_on = resume and (folder / CONFIG).exists()
-            train(config, choice, folder, split=names, resume=going_on, wait=wait, on_report=on_report)
+        going_on = resume and (folder / CONFIG).exists()
+        train(config, choice, folder, split=names, resume=going_on, wait=wait, on_report=on_report)
         found = _score_fold(folder, config, [samples[i] for i in held_out], dataset)
         scores |= found
         by_fold.append(pool(list(found.values())).as_dict())

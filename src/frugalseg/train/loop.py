@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -22,6 +23,8 @@ from frugalseg.train.checkpoint import Progress, load_newest, save_checkpoint, s
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.optimiser import AveragedNet, build_optimiser, rate_at, set_rate
 from frugalseg.train.patches import Batch, PreparedImage, draw_batch
+
+log = logging.getLogger(__name__)
 
 MAX_ROLLBACKS = 3
 
@@ -166,12 +169,14 @@ def _roll_back(
     loss: float,
 ) -> Progress:
     """Go back to the newest checkpoint at half the rate; give up the fourth time."""
-    cause = f"the loss became {loss} at step {progress.step + 1}, learning-rate factor {progress.rate_factor:g}"
+    where = f"at step {progress.step + 1}, learning-rate factor {progress.rate_factor:g}"
+    cause = f"the loss or its gradient became {loss} {where}"
     if progress.rollbacks >= MAX_ROLLBACKS:
         raise TrainingError(f"training diverged: {cause}, after {MAX_ROLLBACKS} roll-backs; lower --learning-rate")
     earlier = load_newest(folder, net, average, optimiser)
     if earlier is None:
         raise TrainingError(f"training diverged: {cause}, and there is no checkpoint to go back to")
+    log.warning("%s; going back to step %d at half the rate", cause, earlier.step)
     return replace(earlier, rate_factor=progress.rate_factor / 2, rollbacks=progress.rollbacks + 1)
 
 

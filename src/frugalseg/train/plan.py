@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,6 +103,9 @@ def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
         dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.subset == "train"))
     if not dataset.labelled:
         raise InputError(choice.root, "has no annotated image to train on")
+    names = Counter(sample.name for sample in dataset.labelled)
+    if doubled := [name for name, count in names.items() if count > 1]:
+        raise InputError(choice.root, f"has {doubled[0]!r} in several subsets; choose one with --subset")
     return dataset
 
 
@@ -173,6 +177,13 @@ def prepare(sample: LoadedSample, scale: float) -> PreparedImage:
     compact = np.where(labels > 0, np.searchsorted(values, labels) + 1, labels).astype(np.int32)
     lookup = np.array([0, *(sample.object_classes[int(value)] + 1 for value in values)], dtype=np.int64)
     return PreparedImage(sample.name, image, compact, lookup)
+
+
+def check_batches(config: TrainConfig) -> None:
+    """Refuse batches whose coarsest feature map is a single value, which batch normalisation cannot train on."""
+    stride = NETS[config.net].stride
+    if config.batch_size == 1 and config.patch_px <= stride:
+        raise ConfigError("patch_px", f"must be above {stride} for {config.net!r} where batch_size is 1")
 
 
 def choose_place(config: TrainConfig) -> Place:

@@ -29,6 +29,7 @@ from frugalseg.train.plan import (
     DataChoice,
     Plan,
     build_card,
+    check_batches,
     choose_place,
     choose_validation,
     load_samples,
@@ -96,19 +97,37 @@ def train(
     """
     choice = data if isinstance(data, DataChoice) else DataChoice(data)
     _check_folder(out, resume)
+    check_batches(config)
+    place = choose_place(config)
+    dataset = open_training_data(choice, config)
+    chosen = choose_validation(dataset, config) if split is None else _named(dataset, split)
+    loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
+    card = build_card(dataset, loaded, config)
+    plan = Plan(config, choice, dataset, *chosen, card, place)
+    document = {"config": dataclasses.asdict(config), **plan.describe()}
+    if resume:
+        _check_same(out, document)
     with training_lock(out, wait):
-        place = choose_place(config)
-        dataset = open_training_data(choice, config)
-        chosen = choose_validation(dataset, config) if split is None else _named(dataset, split)
-        loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
-        card = build_card(dataset, loaded, config)
-        plan = Plan(config, choice, dataset, *chosen, card, place)
-        _write_config(out, plan)
-        net = _fit(plan, loaded, held_out, out, on_report)
-        save_tensors(out / WEIGHTS, dict(net.state_dict()), {"net": config.net, "steps": config.steps})
-        write_card(out, card)
+        _check_folder(out, resume)  # again: the training that we waited for may have filled it
+        if not resume:
+            write_json(out / CONFIG, document)
+        if resume and (out / CARD).exists():
+            log.info("%s: has finished already", out)
+            card = read_card(out)
+        else:
+            net = _fit(plan, loaded, held_out, out, on_report)
+            save_tensors(out / WEIGHTS, dict(net.state_dict()), {"net": config.net, "steps": config.steps})
+            write_card(out, card)
     rows = read_metrics(out)
     return RunResult(out, card, rows[-1] if rows else {})
+
+
+def holds_files(folder: Path) -> bool:
+    """True if any file lies in `folder` or below; hidden ones, as killed writers and desktops leave, do not count."""
+    if not folder.is_dir():
+        return False
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return any(not any(part.startswith(".") for part in path.parts) for path in files)
 
 
 def _check_folder(out: Path, resume: bool) -> None:
@@ -117,7 +136,7 @@ def _check_folder(out: Path, resume: bool) -> None:
     holds_run = (out / CONFIG).exists()
     if resume and not holds_run:
         raise InputError(out, "holds no run to resume")
-    if not resume and out.is_dir() and any(out.iterdir()):
+    if not resume and holds_files(out):
         hint = "go on with it with --resume, or " if holds_run else ""
         raise InputError(out, f"is not empty; {hint}choose another folder")
 
@@ -130,31 +149,29 @@ def _named(
     return tuple(by_name[name] for name in train), tuple(by_name[name] for name in held_out)
 
 
-def _write_config(out: Path, plan: Plan) -> None:
-    """Write ``config.json``, or compare with the one of the run that goes on."""
-    document = {"config": dataclasses.asdict(plan.config), **plan.describe()}
-    if not (out / CONFIG).exists():
-        write_json(out / CONFIG, document)
-        return
+def _check_same(out: Path, document: dict[str, Any]) -> None:
+    """Compare with ``config.json`` of the run that shall go on: same settings, same data."""
     before = read_config(out)
     for name, value in document["config"].items():
         if before["config"].get(name) != value:
             raise ConfigError(name, f"is {value}, but the run to resume in {out} has {before['config'].get(name)}")
-    for name in ("sha256", "train", "validation"):
-        if before["data"][name] != document["data"][name]:
-            raise ConfigError(str(plan.dataset.root), f"has changed since the run in {out} began ({name})")
-    if before["environment"] != document["environment"]:
+    for name, meaning in (("sha256", "files"), ("train", "training images"), ("validation", "held-out images")):
+        if before["data"].get(name) != document["data"][name]:
+            raise ConfigError(document["data"]["root"], f"has changed since the run in {out} began: other {meaning}")
+    if before.get("environment") != document["environment"]:
         log.warning("versions, device or threads differ from the interrupted run's: weights will not be identical")
 
 
 def read_config(out: Path) -> dict[str, Any]:
     """The resolved settings, data and environment of a run folder."""
     try:
-        document: dict[str, Any] = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+        document = json.loads((out / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(out, f"holds no run (no {CONFIG})") from None
     except ValueError as error:
         raise InputError(out / CONFIG, f"not readable JSON ({error})") from None
+    if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in ("config", "data")):
+        raise InputError(out / CONFIG, "does not hold the settings and data of a run")
     return document
 
 
