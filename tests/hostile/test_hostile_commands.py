@@ -175,6 +175,16 @@ def test_what_the_mistakes_are_mistakes_of_works(inside: Path, capfd: pytest.Cap
         shutil.rmtree(inside / name)
 
 
+def test_split_without_groups_and_folds_work(inside: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    few = "--steps 1 --batch-size 2 --patch-px 32 --image-scale 1 --threads 1 --no-pretrained"
+    assert main(["train", "data", "--out", str(tmp_path / "run"), "--groups", "none", *few.split()]) == 0
+    assert (tmp_path / "run" / "gallery.png").is_file()
+    assert main(["train", "data", "--out", str(tmp_path / "folds"), "--folds", "2", *few.split()]) == 0
+    told = capfd.readouterr().out
+    assert "held out, pooled" in told
+    assert sum(line.startswith("fold ") for line in told.splitlines()) == 2
+
+
 def test_missing_prediction_is_named(inside: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copy(inside / "data" / "masks" / "x0.png", tmp_path)
     lines = complaint(["evaluate", "--pred", str(tmp_path), "--truth", "data/masks"], capfd)

@@ -9,19 +9,25 @@ from typing import Any
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", type=Path, help="run folder of 'frugalseg train'")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder of 'frugalseg train'")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
-    parser.add_argument("--out", type=Path, required=True, help="folder for label maps, overlays and objects.csv")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for label maps, overlays and objects.csv"
+    )
     parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
                         help="a further run folder, for an ensemble: probabilities are averaged")  # fmt: skip
     parser.add_argument("--tta", action="store_true", help="average over the four flips (four times slower)")
-    parser.add_argument("--pixel-size", type=float, metavar="UM", help="size of the images' pixels in micrometres")
+    parser.add_argument(
+        "--pixel-size", type=float, metavar="UM", help="edge of the images' pixels in µm, if the files do not say"
+    )
     parser.add_argument("--format", choices=("png", "tiff"), default="png", help="of the label maps (default: png)")
     parser.add_argument("--probabilities", action="store_true", help="save the probability maps too")
     parser.add_argument("--no-overlays", action="store_true", help="save no pictures")
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of the convolutions")
+    parser.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the convolutions"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
-    parser.add_argument("--threads", type=int, default=0, help="processor threads; 0 means all cores")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0 means all cores")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

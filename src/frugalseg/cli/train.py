@@ -12,10 +12,14 @@ from frugalseg.train.config import PRESETS, TrainConfig
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments: the data, the run folder, and every setting of `TrainConfig`."""
-    parser.add_argument("data", type=Path, help="folder of images and masks; 'frugalseg data check' says what is seen")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="folder of images and masks; 'frugalseg data check' says what is seen"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu", help="how long to train (default: cpu)")
-    parser.add_argument("--subset", help="train on this subset only; 'train' where the data has one")
+    parser.add_argument(
+        "--subset", help="train on this subset only (default: 'train' where the data has one, else all)"
+    )
     parser.add_argument(
         "--groups", type=Path, metavar="FILE.csv", help="columns image,group: groups (patients) are never split"
     )
@@ -54,5 +58,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         write_gallery(args.out)
         document = {"run": str(args.out), "scale": result.card.scale, "metrics": result.metrics}
     if not args.json:
+        if args.folds:
+            _print_folds(document)
         print(f"trained: {args.out}  (segment with: frugalseg predict {args.out} IMAGES --out DIR)")
     return document
+
+
+def _print_folds(document: dict[str, Any]) -> None:
+    """Pooled figures of the held-out images, then those of each category and fold."""
+    rows = [("held out, pooled", document["pooled"])]
+    rows += list(document["by_category"].items()) if len(document["by_category"]) > 1 else []
+    rows += [(f"fold {index}", figures) for index, figures in enumerate(document["by_fold"])]
+    print(f"{'':18}  images  object F1  object Dice  Hausdorff (px)")
+    for name, figures in rows:
+        f1, dice, hausdorff = (figures[key] for key in ("object_f1", "object_dice", "object_hausdorff"))
+        print(
+            f"{name:18}  {figures['n_images']:6}  {_shown(f1, 9, 3)}  {_shown(dice, 11, 3)}  {_shown(hausdorff, 14, 1)}"
+        )
+
+
+def _shown(value: float | None, width: int, decimals: int) -> str:
+    return f"{'–' if value is None else format(value, f'.{decimals}f'):>{width}}"

@@ -71,7 +71,7 @@ class Plan:
             "data": {
                 "root": str(self.choice.root.resolve()),
                 "subset": self.choice.subset,
-                "groups": None if self.choice.groups is None else str(self.choice.groups.resolve()),
+                "groups": _groups_to_keep(self.choice.groups),
                 "ignore_value": self.choice.ignore_value,
                 "layout": self.dataset.layout,
                 "sha256": self.dataset.content_hash(),
@@ -88,6 +88,11 @@ class Plan:
                 "bf16": self.place.bf16,
             },
         }
+
+
+def _groups_to_keep(groups: Path | None) -> str | None:
+    """The table's full path, so that a run can be reopened from anywhere; the word ``none`` stays a word."""
+    return None if groups is None else "none" if str(groups) == "none" else str(groups.resolve())
 
 
 def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
