@@ -122,6 +122,8 @@ def load_checkpoint(
     parts: dict[str, dict[str, Tensor]] = {"net": {}, "average": {}, "optimiser": {}}
     state: dict[int, dict[str, Tensor]] = {}
     try:
+        if "step" not in document:
+            raise KeyError("step")
         progress = Progress(**document)  # type: ignore[arg-type]
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
