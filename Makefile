@@ -81,6 +81,7 @@ bench: $(VENV)/group-test
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(PY) $$script; done
 
 docs: $(VENV)/group-docs
+	$(PY) tools/cli_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/docs
 	@echo "The documentation: $(abspath build/docs)/index.html"
 
