@@ -25,10 +25,18 @@ FOLDS = "folds.json"
 
 def fold_folders(folder: Path) -> list[Path]:
     """Run folders of a cross-validation, in order; none if `folder` is not one."""
-    if not (folder / FOLDS).exists():
+    path = folder / FOLDS
+    if not path.exists():
         return []
-    n_folds = json.loads((folder / FOLDS).read_text(encoding="utf-8"))["n_folds"]
-    return [folder / f"fold-{index}" for index in range(n_folds)]
+    try:
+        n_folds = json.loads(path.read_text(encoding="utf-8"))["n_folds"]
+        folders = [folder / f"fold-{index}" for index in range(n_folds)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"not a readable result of a cross-validation ({error})") from None
+    missing = [each.name for each in folders if not each.is_dir()]
+    if missing or not folders:
+        raise InputError(path, f"speaks of folds that are not there ({missing[0] if missing else 'none at all'})")
+    return folders
 
 
 def train_folds(
