@@ -45,17 +45,17 @@ def reference() -> str:
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
     lines = [f"## frugalseg {name}", "", f"{parser.description}", "", "```text", _usage(parser), "```", ""]
     common: list[argparse.Action] = []
-    special: list[tuple[str, list[argparse.Action]]] = []
+    special: list[tuple[list[str], list[argparse.Action]]] = []
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.dest not in ("help", "json")]
         if group.title in ("positional arguments", "options"):
             common += actions
         else:
-            special.append((f"### {name}: {group.title}", actions))
-    for heading, actions in [("", common), *special]:
+            told = [group.description, ""] if group.description else []
+            special.append(([f"### {name}: {group.title}", "", *told], actions))
+    for heading, actions in [([], common), *special]:
         if actions:
-            lines += [heading, ""] if heading else []
-            lines += ["| argument | meaning |", "| --- | --- |", *map(_row, actions), ""]
+            lines += [*heading, "| argument | meaning |", "| --- | --- |", *map(_row, actions), ""]
     if name == "train":
         lines += [*_presets(), ""]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from frugalseg.train.config import PRESETS, TrainConfig
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments: the data, the run folder, and every setting of `TrainConfig`."""
+    parser.usage = "%(prog)s DATA --out RUN [OPTIONS]"  # one line: the flags are listed below anyway
     parser.add_argument(
         "data", type=Path, metavar="DATA", help="folder of images and masks; 'frugalseg data check' says what is seen"
     )
@@ -30,7 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for another training to end")
     add_config_file_argument(parser)
-    add_config_arguments(parser.add_argument_group("settings (also keys of --config FILE.toml)"), TrainConfig)
+    settings = parser.add_argument_group(
+        "settings (also keys of --config FILE.toml)",
+        "The preset changes steps, batch size and patch size from the defaults that are given here.",
+    )
+    add_config_arguments(settings, TrainConfig)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
