@@ -49,7 +49,7 @@ class TrainConfig:
     validation: float = _setting(0.0, "share of the annotated images held out for a validation curve; 0 trains on all")
     validate_every: int = _setting(0, "steps between validations; 0 means twenty a run")
     checkpoint_every: int = _setting(0, "steps between checkpoints; 0 means at each validation")
-    debris: float = _setting(0.06, "objects below this share of the median object's area are debris")
+    debris: float = _setting(0.1, "objects below this share of the median object's area are debris")
     core_threshold: float = _setting(0.5, "core probability at which an object's watershed starts")
     border_weight: float = _setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = _setting(True, "start from ImageNet weights where the network has them")
