@@ -89,13 +89,13 @@ def fit(
     net = net.to(place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = build_optimiser(net, config)
     average = AveragedNet(net, config.ema_decay)
-    progress = load_newest(folder, net, average, optimiser)
-    if progress is None:
-        progress = Progress()
-        save_checkpoint(folder, net, average, optimiser, progress)
     every = config.checkpoint_every or _validation_interval(config)
-    window = _Window()
     with _interruptible() as interrupted:
+        progress = load_newest(folder, net, average, optimiser)
+        if progress is None:
+            progress = Progress()
+            save_checkpoint(folder, net, average, optimiser, progress)
+        window = _Window()
         while progress.step < config.steps:
             loss = _step(net, optimiser, config, place, images, progress)
             if not math.isfinite(loss):
