@@ -248,7 +248,7 @@ def small_disk(folder: Path, size_kib: int) -> Iterator[Path]:
 def test_full_disk_costs_one_line_and_no_checkpoint(
     glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills up while a third checkpoint is written; the two before are whole, and with room training goes on."""
+    """A third checkpoint does not fit on the disk; the two before are whole, and with room training goes on."""
     monkeypatch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
     torch.set_num_threads(1)
     flags = [*FLAGS, "--net", "unet"]
