@@ -51,7 +51,10 @@ class Twn(Quantizer):
 
 
 class _TtqFunction(torch.autograd.Function):
-    """Forward eq. 6, gradients of the scales eq. 7, of the latent weights eq. 8 of TTQ."""
+    """Forward eq. 6, gradients of the scales eq. 7, of the latent weights eq. 8 of TTQ.
+
+    Sums of which all terms but one are 0, hence exact, and several times faster than ``torch.where``.
+    """
 
     @staticmethod
     def forward(
@@ -59,15 +62,15 @@ class _TtqFunction(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(above, below, level)
         ctx.shared_axes = shared_axes
-        return level * torch.where(level < 0, below, above)
+        return level.clamp(min=0) * above + level.clamp(max=0) * below
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         above, below, level = ctx.saved_tensors
-        is_above, is_below = level > 0, level < 0
-        to_above = (grad * is_above).sum(dim=ctx.shared_axes, keepdim=True)
-        to_below = -(grad * is_below).sum(dim=ctx.shared_axes, keepdim=True)  # the level is -W_n
-        to_latent = grad * torch.where(is_above, above, torch.where(is_below, below, 1.0))
+        up, down = level.clamp(min=0), level.clamp(max=0)
+        to_above = (grad * up).sum(dim=ctx.shared_axes, keepdim=True)
+        to_below = (grad * down).sum(dim=ctx.shared_axes, keepdim=True)  # the level is -W_n
+        to_latent = grad * (up * above - down * below + (1 - level.abs()))
         return to_latent, to_above, to_below, None, None
 
 
