@@ -101,7 +101,7 @@ def _show(document: dict[str, Any]) -> None:
     console.print(table)
     for key, meaning in _COUNTED.items():
         if document[key]:
-            console.print(f"{document[key]} {meaning}", highlight=False)
+            console.print(f"{meaning}: {document[key]}", highlight=False)
 
 
 def _counts(document: dict[str, Any]) -> str:
