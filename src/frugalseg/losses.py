@@ -107,5 +107,6 @@ def segmentation_loss(
     loss = loss + dice_factor * (1.0 - overlap / (front.sum() + truth.sum() + 1.0))
 
     rim, rim_known = border_target(labels, border_px)
+    weight = weight * rim_known  # a gap is where the border matters most
     cross = F.binary_cross_entropy_with_logits(logits[:, -1], rim, reduction="none")
-    return loss + border_factor * (cross * rim_known).sum() / rim_known.sum().clamp(min=1.0)
+    return loss + border_factor * (cross * weight).sum() / weight.sum().clamp(min=1.0)

@@ -35,7 +35,7 @@ class TrainConfig:
     warmup: float = _setting(0.05, "share of the steps in which the rate rises from 0; it falls by a cosine after")
     clip_norm: float = _setting(5.0, "largest norm of the gradient")
     ema_decay: float = _setting(0.998, "decay per step of the averaged weights, which are the ones kept")
-    border_px: int = _setting(3, "width of the rim that the border output learns, pixels of the network's scale")
+    border_px: int = _setting(4, "width of the rim that the border output learns, pixels of the network's scale")
     gap_px: int = _setting(6, "objects nearer than this have a gap that counts more, pixels of the network's scale")
     gap_factor: float = _setting(3.0, "extra weight of such gaps")
     dice_factor: float = _setting(1.0, "weight of the soft Dice loss")
@@ -50,7 +50,7 @@ class TrainConfig:
     validate_every: int = _setting(0, "steps between validations; 0 means twenty a run")
     checkpoint_every: int = _setting(0, "steps between checkpoints; 0 means at each validation")
     debris: float = _setting(0.1, "objects below this share of the median object's area are debris")
-    core_threshold: float = _setting(0.5, "core probability at which an object's watershed starts")
+    core_threshold: float = _setting(0.7, "core probability at which an object's watershed starts")
     border_weight: float = _setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = _setting(True, "start from ImageNet weights where the network has them")
     precision: Literal["auto", "bf16", "fp32"] = _setting("auto", "arithmetic of the convolutions")
@@ -84,7 +84,7 @@ PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
         "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192},
     },
     "cpu": {
-        "lite": {"steps": 2400, "batch_size": 3, "patch_px": 320},
+        "lite": {"steps": 2600, "batch_size": 3, "patch_px": 320},
         "unet": {"steps": 1500},
         "fcn": {"steps": 900},
     },
