@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +43,16 @@ class ModelCard:
     object_diameter_px: float
     instances: InstanceSettings
 
+    def __post_init__(self) -> None:
+        for name in ("scale", "pixel_size_um", "object_diameter_px"):
+            value = getattr(self, name)
+            if name == "pixel_size_um" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number, not {value!r}")
+        if not self.class_names or not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError(f"class_names must be a list of names, not {self.class_names!r}")
+
     def scale_for(self, pixel_size_um: float | None) -> float:
         """Factor for an image whose pixels have this size; the training images' own where either size is unknown."""
         if pixel_size_um is None or self.pixel_size_um is None:
@@ -66,5 +77,7 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard(**document)
     except FileNotFoundError:
         raise InputError(folder, f"holds no trained model (no {CARD})") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(path, f"not a readable model card ({type(error).__name__}: {error})") from None
+    except KeyError as error:
+        raise InputError(path, f"not a readable model card ({error} is missing)") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(path, f"not a readable model card ({error})") from None

@@ -79,9 +79,9 @@ class TrainConfig:
 
 PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
     "smoke": {
-        "lite": {"steps": 60, "batch_size": 2, "patch_px": 192},
-        "unet": {"steps": 40, "batch_size": 2, "patch_px": 128},
-        "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192},
+        "lite": {"steps": 60, "batch_size": 2, "patch_px": 192, "validate_every": 20},
+        "unet": {"steps": 40, "batch_size": 2, "patch_px": 128, "validate_every": 20},
+        "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192, "validate_every": 12},
     },
     "cpu": {
         "lite": {"steps": 2600, "batch_size": 3, "patch_px": 320},

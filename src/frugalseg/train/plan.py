@@ -105,6 +105,8 @@ def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
         pixel_size_um=config.pixel_size_um,
     )
     if choice.subset is None and "train" in dataset.subsets and len(dataset.subsets) > 1:
+        left_out = ", ".join(f"{name} {count}" for name, count in dataset.subsets.items() if name != "train")
+        log.info("training on the subset train; left out: %s", left_out)
         dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.subset == "train"))
     if not dataset.labelled:
         raise InputError(choice.root, "has no annotated image to train on")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,9 +272,6 @@ def load_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
     if not (folder / CARD).exists() and (folder / CONFIG).exists():
         raise InputError(folder, "training has not finished; go on with 'frugalseg train … --resume'")
     card = read_card(folder)
-    for name, value in (("scale", card.scale), ("pixel_size_um", card.pixel_size_um or 1.0)):
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise InputError(folder / CARD, f"{name} must be a positive number, not {value!r}")
     tensors, _ = load_tensors(folder / WEIGHTS)
     net = build_net(card.net, len(card.class_names))
     try:
