@@ -115,3 +115,13 @@ def test_objects_are_numbered_without_gaps_and_none_is_below_the_debris_size(see
     areas = np.bincount(labels.ravel())[1:]
     assert (areas >= max(min_area, 1)).all()
     assert (labels[coarse[0] > 0.5] >= 0).all()
+
+
+def test_what_the_network_doubts_is_left_out_whatever_its_size():
+    front = np.zeros((20, 20))
+    front[2:9, 2:9], front[12:19, 2:19] = 0.9, 0.7
+    assert separate(maps(front), InstanceSettings()).max() == 2
+    labels = separate(maps(front), InstanceSettings(min_confidence=0.8))
+    assert labels.max() == 1
+    assert (labels > 0).sum() == 49
+    assert not separate(maps(front), InstanceSettings(min_confidence=0.95)).any()

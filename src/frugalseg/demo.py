@@ -30,8 +30,9 @@ from frugalseg.predict import Outputs, load_model, predict_files
 from frugalseg.report.demo import DemoResult, ImageResult, write_demo_report
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train import TrainConfig
+from frugalseg.train.folder import read_metrics
 from frugalseg.train.plan import DataChoice
-from frugalseg.train.run import read_metrics, train
+from frugalseg.train.run import train
 
 log = logging.getLogger(__name__)
 

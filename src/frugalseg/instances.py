@@ -30,15 +30,18 @@ class InstanceSettings:
         A core is a component of foreground probability times (1 - border_weight x border probability) above this.
     min_area
         Objects smaller than this many square pixels are debris and removed.
+    min_confidence
+        So are objects whose mean foreground probability is below this: false objects are seen with doubt.
     """
 
     threshold: float = 0.5
     border_weight: float = 1.0
     core_threshold: float = 0.5
     min_area: float = 0.0
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "core_threshold", "border_weight"):
+        for name in ("threshold", "core_threshold", "border_weight", "min_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if self.min_area < 0:
@@ -55,7 +58,7 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
 
     Cores, where the network sees an object but no border, are grown over the foreground by a watershed on the same
     map (Vincent & Soille 1991; cores from a contour branch as in DCAN, Chen et al., CVPR 2016). A foreground
-    component without a core is an object too. Holes are filled, debris is removed.
+    component without a core is an object too. Holes are filled; debris and what the network doubts is removed.
     """
     front = foreground(probabilities)
     mask = front > settings.threshold
@@ -65,7 +68,18 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
-    return tidy(labels, settings.min_area)
+    return _confident(tidy(labels, settings.min_area), front, settings.min_confidence)
+
+
+def _confident(labels: LabelMap, front: NDArray[np.float32], min_confidence: float) -> LabelMap:
+    """The objects whose mean foreground probability reaches `min_confidence`, numbered anew."""
+    if min_confidence <= 0:
+        return labels
+    areas = np.bincount(labels.ravel())
+    sums = np.bincount(labels.ravel(), weights=front.ravel())
+    keep = sums >= min_confidence * areas
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
 
 def _components(mask: Mask) -> tuple[LabelMap, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from frugalseg.atomic import write_json
 from frugalseg.errors import InputError
 from frugalseg.instances import InstanceSettings
+from frugalseg.quant import QuantSpec
 
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
@@ -34,6 +35,8 @@ class ModelCard:
         Median diameter of the training objects, full size.
     instances
         How probabilities become objects.
+    quantization
+        How the weights are quantized; None for float weights.
     """
 
     net: str
@@ -42,6 +45,7 @@ class ModelCard:
     pixel_size_um: float | None
     object_diameter_px: float
     instances: InstanceSettings
+    quantization: QuantSpec | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "pixel_size_um", "object_diameter_px"):
@@ -73,6 +77,8 @@ def read_card(folder: Path) -> ModelCard:
         if document.pop("format") != FORMAT:
             raise InputError(path, f"has another format than {FORMAT}, the one this version reads")
         document["instances"] = InstanceSettings(**document["instances"])
+        if document.get("quantization") is not None:
+            document["quantization"] = QuantSpec.from_document(document["quantization"])
         document["class_names"] = tuple(document["class_names"])
         return ModelCard(**document)
     except FileNotFoundError:

@@ -101,12 +101,15 @@ def _load_torch(folder: Path, precision: str, device_name: str) -> tuple[Engine,
     import torch
 
     from frugalseg.engines.torch import TorchEngine, has_bf16
+    from frugalseg.quant.layers import bake
     from frugalseg.train.run import load_net
 
     try:
         net, card = load_net(folder)
     except ValueError as error:  # a network or a number of classes that this version cannot build
         raise InputError(folder / CARD, str(error)) from None
+    if card.quantization is not None:
+        net = bake(net)  # the few-bit weights once, not at every run
     cuda = torch.cuda.is_available()
     if device_name == "cuda" and not cuda:
         raise InputError("--device", "cuda asked for, but torch finds no CUDA device")

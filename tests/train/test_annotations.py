@@ -20,8 +20,9 @@ from frugalseg.images import read_image, read_label_map, write_label_map
 from frugalseg.predict import TABLE
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import read_config
 from frugalseg.train.plan import DataChoice, build_card, load_samples, open_training_data, prepare
-from frugalseg.train.run import load_net, read_config, train
+from frugalseg.train.run import load_net, train
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]

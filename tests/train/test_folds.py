@@ -13,9 +13,9 @@ import pytest
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import read_config
 from frugalseg.train.folds import FOLDS, fold_folders, train_folds
 from frugalseg.train.plan import DataChoice
-from frugalseg.train.run import read_config
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]

@@ -19,7 +19,8 @@ from frugalseg.locking import training_lock
 from frugalseg.model_files import read_card
 from frugalseg.nets import build_net
 from frugalseg.train.config import PRESETS, TrainConfig
-from frugalseg.train.run import load_net, read_config, read_metrics, train
+from frugalseg.train.folder import read_config, read_metrics
+from frugalseg.train.run import load_net, train
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]
@@ -246,7 +247,7 @@ class TestLock:
 
         with training_lock(tmp_path / "run", announce=lambda line: None):
             thread = threading.Thread(target=second)
-            monkeypatch.setattr("frugalseg.train.run.write_json", lambda *args: waiting.set())
+            monkeypatch.setattr("frugalseg.train.folder.write_json", lambda *args: waiting.set())
             thread.start()
             assert not waiting.wait(2.0), "it wrote although it did not hold the lock"
             (tmp_path / "run").mkdir()

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "demo": "the whole job on built-in synthetic glands, with a report",
     "data": "check a folder of images and masks",
     "train": "train a network on annotated images",
+    "quantize": "bring a trained network to few bits a weight",
     "predict": "segment images with a trained model",
     "evaluate": "score label maps by the GlaS challenge's metrics",
     "doctor": "what this machine has, and what is missing",

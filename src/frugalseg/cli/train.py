@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from frugalseg.config import add_config_arguments, add_config_file_argument
 from frugalseg.train.config import PRESETS, TrainConfig
+from frugalseg.train.quantize_config import QuantizeConfig
+
+if TYPE_CHECKING:
+    from frugalseg.train.folder import RunResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, default=0, metavar="K", help="cross-validate: K runs, each scored on its held-out fold"
     )
+    parser.add_argument(
+        "--quantize",
+        choices=("inq", "dorefa", "twn", "ttq", "lsq"),
+        metavar="METHOD",
+        help="then bring the weights to few bits: inq, dorefa, twn, ttq or lsq (more settings: frugalseg quantize)",
+    )
+    parser.add_argument("--bits", type=int, metavar="N", help="with --quantize: bits a weight")
+    parser.add_argument("--quantize-steps", type=int, metavar="N", help="with --quantize: steps of that phase")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for another training to end")
     add_config_file_argument(parser)
@@ -47,6 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     net = given.get("net", from_file.get("net", TrainConfig.net))
     preset = Settings(dict(PRESETS[args.preset].get(net, {})), f"preset {args.preset}")
     config = resolve_config(TrainConfig, preset, from_file, given)
+    phase = _quantized_phase(args)
 
     from frugalseg.report.run import write_curves, write_gallery
     from frugalseg.train.folds import train_folds
@@ -59,7 +72,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         figures = train_folds(config, choice, args.out, args.folds, **common)
         document = {"run": str(args.out), **figures}
     else:
-        result = train(config, choice, args.out, **common)
+        result = (
+            _train_both(config, phase, choice, args.out, common) if phase else train(config, choice, args.out, **common)
+        )
         write_gallery(args.out)
         document = {"run": str(args.out), "scale": result.card.scale, "metrics": result.metrics}
     if not args.json:
@@ -67,6 +82,43 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             _print_folds(document)
         print(f"trained: {args.out}  (segment with: frugalseg predict {args.out} IMAGES --out DIR)")
     return document
+
+
+def _quantized_phase(args: argparse.Namespace) -> QuantizeConfig | None:
+    """Settings of the quantized phase, checked before any work; None without one."""
+    from frugalseg.config import Settings, resolve_config
+    from frugalseg.errors import ConfigError
+
+    given = {"method": args.quantize, "bits": args.bits, "steps": args.quantize_steps}
+    if args.quantize is None:
+        for flag, value in (("--bits", args.bits), ("--quantize-steps", args.quantize_steps)):
+            if value is not None:
+                raise ConfigError(flag, "means nothing without --quantize")
+        return None
+    if args.folds:
+        raise ConfigError("--quantize", "does not go with --folds; quantize each fold's run with 'frugalseg quantize'")
+    settings = {name: value for name, value in given.items() if value is not None}
+    phase = resolve_config(QuantizeConfig, Settings(settings, "command line"))
+    if phase.spec is None:
+        raise ConfigError("--quantize", "needs a method")
+    return phase
+
+
+def _train_both(
+    config: TrainConfig, phase: QuantizeConfig, choice: Any, out: Path, common: dict[str, Any]
+) -> RunResult:
+    """The float phase in ``RUN/float``, then the quantized one in RUN; either goes on where it stopped."""
+    from frugalseg.errors import InputError
+    from frugalseg.train.folder import CONFIG, holds_files
+    from frugalseg.train.quantized import quantize_run
+    from frugalseg.train.run import train
+
+    first = out / "float"
+    if not common["resume"] and holds_files(out):
+        raise InputError(out, "is not empty; choose another folder, or --resume")
+    train(config, choice, first, **common)
+    going_on = common["resume"] and (out / CONFIG).exists()
+    return quantize_run(first, phase, out, **{**common, "resume": going_on}, beside=first)
 
 
 def _print_folds(document: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ def write_gallery(run: Path) -> None:
     Reads the images anew from where the run folder says they are.
     """
     from frugalseg.engines.torch import TorchEngine
-    from frugalseg.train.run import load_net, read_config, reopen_data
+    from frugalseg.train.folder import read_config
+    from frugalseg.train.run import load_net, reopen_data
 
     net, card = load_net(run)
     names = read_config(run)["data"]

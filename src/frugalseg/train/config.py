@@ -50,6 +50,7 @@ class TrainConfig:
     validate_every: int = _setting(0, "steps between validations; 0 means twenty a run")
     checkpoint_every: int = _setting(0, "steps between checkpoints; 0 means at each validation")
     debris: float = _setting(0.1, "objects below this share of the median object's area are debris")
+    min_confidence: float = _setting(0.8, "objects whose mean foreground probability is below this are removed")
     core_threshold: float = _setting(0.7, "core probability at which an object's watershed starts")
     border_weight: float = _setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = _setting(True, "start from ImageNet weights where the network has them")
@@ -68,7 +69,7 @@ class TrainConfig:
         for name, lowest in at_least.items():
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        for name in ("warmup", "ema_decay", "validation", "core_threshold", "border_weight"):
+        for name in ("warmup", "ema_decay", "validation", "core_threshold", "border_weight", "min_confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in ("object_diameter_px", "image_scale", "pixel_size_um", "clip_norm"):
@@ -79,9 +80,9 @@ class TrainConfig:
 
 PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
     "smoke": {
-        "lite": {"steps": 60, "batch_size": 2, "patch_px": 192, "validate_every": 20},
-        "unet": {"steps": 40, "batch_size": 2, "patch_px": 128, "validate_every": 20},
-        "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192, "validate_every": 12},
+        "lite": {"steps": 60, "batch_size": 2, "patch_px": 192, "validate_every": 20, "min_confidence": 0.0},
+        "unet": {"steps": 40, "batch_size": 2, "patch_px": 128, "validate_every": 20, "min_confidence": 0.0},
+        "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192, "validate_every": 12, "min_confidence": 0.0},
     },
     "cpu": {
         "lite": {"steps": 2600, "batch_size": 3, "patch_px": 320},

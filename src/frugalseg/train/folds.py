@@ -15,8 +15,9 @@ from frugalseg.images import split_folds
 from frugalseg.metrics import ImageScores, pool, score_image
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import CONFIG, holds_files
 from frugalseg.train.plan import DataChoice, choose_place, load_samples, open_training_data
-from frugalseg.train.run import CONFIG, holds_files, load_net, train
+from frugalseg.train.run import load_net, train
 
 log = logging.getLogger(__name__)
 

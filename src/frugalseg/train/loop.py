@@ -21,7 +21,7 @@ from frugalseg.losses import segmentation_loss
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.checkpoint import Progress, load_newest, save_checkpoint, save_tensors
 from frugalseg.train.config import TrainConfig
-from frugalseg.train.optimiser import AveragedNet, build_optimiser, rate_at, set_rate
+from frugalseg.train.optimiser import AveragedNet, Course, build_optimiser, rate_at, set_rate
 from frugalseg.train.patches import Batch, PreparedImage, draw_batch
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ def fit(
     place: Place,
     folder: Path,
     hooks: Hooks,
+    course: Course | None = None,
 ) -> SegmentationNet:
     """Train `net` to ``config.steps``, going on from the newest checkpoint in `folder` if there is one.
 
@@ -86,6 +87,7 @@ def fit(
     InterruptedTrainingError
         Ctrl-C; the state is saved.
     """
+    course = course or Course()
     net = net.to(place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = build_optimiser(net, config)
     average = AveragedNet(net, config.ema_decay)
@@ -97,17 +99,21 @@ def fit(
             save_checkpoint(folder, net, average, optimiser, progress)
         window = _Window()
         while progress.step < config.steps:
-            loss = _step(net, optimiser, config, place, images, progress)
+            _, first, _ = course.cycle_at(progress.step, config.steps)
+            if progress.step == first and course.begin is not None:
+                _begin_cycle(net, average, optimiser, course, config, progress.step)
+            rate = rate_at(progress.step, config, course) * progress.rate_factor
+            loss = _step(net, optimiser, config, place, draw_batch(images, config, progress.step), rate)
             if not math.isfinite(loss):
                 progress = _roll_back(folder, net, average, optimiser, progress, loss)
                 window = _Window()
                 continue
-            average.update(net, progress.step)
+            average.update(net, progress.step - first)
             progress = replace(progress, step=progress.step + 1)
             window.add(loss)
             hooks.advance(progress.step, window.mean)
             if progress.step % _validation_interval(config) == 0 or progress.step == config.steps:
-                progress = _report(average, config, folder, hooks, progress, window)
+                progress = _report(average, rate, folder, hooks, progress, window)
                 window = _Window()
             if progress.step % every == 0 or progress.step == config.steps or interrupted.is_set():
                 save_checkpoint(folder, net, average, optimiser, progress)
@@ -120,16 +126,33 @@ def _validation_interval(config: TrainConfig) -> int:
     return config.validate_every or max(1, config.steps // 20)
 
 
+def _begin_cycle(
+    net: SegmentationNet,
+    average: AveragedNet,
+    optimiser: torch.optim.Optimizer,
+    course: Course,
+    config: TrainConfig,
+    step: int,
+) -> None:
+    """Let the course change the network, then restart what remembers the one before.
+
+    A checkpoint of this step was written before, so a resumed run comes by here too.
+    """
+    assert course.begin is not None
+    course.begin(course.cycle_at(step, config.steps)[0], net, average)
+    average.restart(net)
+    optimiser.state.clear()
+
+
 def _step(
     net: SegmentationNet,
     optimiser: torch.optim.Optimizer,
     config: TrainConfig,
     place: Place,
-    images: Sequence[PreparedImage],
-    progress: Progress,
+    batch: Batch,
+    rate: float,
 ) -> float:
     """One optimiser step; weights stay as they were if the loss or the gradient is not finite."""
-    batch = draw_batch(images, config, progress.step)
     loss = loss_of(net, batch, config, place)
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -137,7 +160,7 @@ def _step(
     loss.backward()
     norm = float(torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm, foreach=True))
     if math.isfinite(norm):
-        set_rate(optimiser, rate_at(progress.step, config) * progress.rate_factor)
+        set_rate(optimiser, rate)
         optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return value if math.isfinite(norm) else norm
@@ -181,13 +204,13 @@ def _roll_back(
 
 
 def _report(
-    average: AveragedNet, config: TrainConfig, folder: Path, hooks: Hooks, progress: Progress, window: _Window
+    average: AveragedNet, rate: float, folder: Path, hooks: Hooks, progress: Progress, window: _Window
 ) -> Progress:
     """Validate the averaged network, write a row of metrics, keep it if it is the best so far."""
     row: dict[str, Any] = {
         "step": progress.step,
         "loss": window.mean,
-        "learning_rate": rate_at(progress.step - 1, config) * progress.rate_factor,
+        "learning_rate": rate,
         "seconds_per_step": window.seconds_per_step,
     }
     row |= hooks.score(average.net)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -36,12 +38,40 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["rate_factor"]
 
 
-def rate_at(step: int, config: TrainConfig) -> float:
-    """Learning rate of `step`, counted from 0: a linear rise, then half a cosine down to a hundredth of the peak."""
-    rise = max(1, round(config.warmup * config.steps))
+@dataclass(frozen=True)
+class Course:
+    """What happens over the steps beside the gradient: the rate's cycles, and what begins each of them.
+
+    Attributes
+    ----------
+    n_cycles
+        The steps are cut into so many cycles of about equal length; in each the rate rises and falls anew.
+    begin
+        Called with the cycle's number, the network and its average before the cycle's first step; may change the
+        network. The average then restarts from the network, and the optimiser forgets its momenta.
+    """
+
+    n_cycles: int = 1
+    begin: Callable[[int, SegmentationNet, AveragedNet], None] | None = None
+
+    def cycle_at(self, step: int, steps: int) -> tuple[int, int, int]:
+        """Number, first step and length of the cycle that `step` (from 0) of `steps` lies in."""
+        cycle = min(self.n_cycles - 1, step * self.n_cycles // max(1, steps))
+        first, last = (-(-number * steps // self.n_cycles) for number in (cycle, cycle + 1))
+        return cycle, first, last - first
+
+
+def rate_at(step: int, config: TrainConfig, course: Course | None = None) -> float:
+    """Learning rate of `step`, counted from 0: a linear rise, then half a cosine down to a hundredth of the peak.
+
+    With several cycles, the same in each.
+    """
+    _, first, steps = (course or Course()).cycle_at(step, config.steps)
+    step -= first
+    rise = max(1, round(config.warmup * steps))
     if step < rise:
         return config.learning_rate * (step + 1) / rise
-    progress = (step - rise) / max(1, config.steps - rise)
+    progress = (step - rise) / max(1, steps - rise)
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
@@ -57,6 +87,10 @@ class AveragedNet:
     def __init__(self, net: SegmentationNet, decay: float) -> None:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
+
+    def restart(self, net: SegmentationNet) -> None:
+        """Forget the past: the average is `net` as it is now."""
+        self.net.load_state_dict(net.state_dict())
 
     @torch.no_grad()
     def update(self, net: SegmentationNet, n_updates: int) -> None:

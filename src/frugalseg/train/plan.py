@@ -169,7 +169,10 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
         pixel_size_um=dataset.pixel_size_um,
         object_diameter_px=round(diameter, 2),
         instances=InstanceSettings(
-            core_threshold=config.core_threshold, border_weight=config.border_weight, min_area=round(min_area, 2)
+            core_threshold=config.core_threshold,
+            border_weight=config.border_weight,
+            min_area=round(min_area, 2),
+            min_confidence=config.min_confidence,
         ),
     )
 
@@ -202,3 +205,11 @@ def choose_place(config: TrainConfig) -> Place:
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
     return Place(device, bf16)
+
+
+def named(
+    dataset: Dataset, split: tuple[Sequence[str], Sequence[str]]
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    by_name = {sample.name: sample for sample in dataset.labelled}
+    train, held_out = split
+    return tuple(by_name[name] for name in train), tuple(by_name[name] for name in held_out)

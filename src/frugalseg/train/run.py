@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,18 +12,32 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from frugalseg.atomic import write_json, write_text
 from frugalseg.engines.torch import TorchEngine
-from frugalseg.errors import ConfigError, InputError
-from frugalseg.images import Dataset, LoadedSample, Sample
+from frugalseg.errors import InputError
+from frugalseg.images import Dataset, LoadedSample
 from frugalseg.locking import training_lock
 from frugalseg.metrics import pool, score_image
-from frugalseg.model_files import CARD, WEIGHTS, ModelCard, read_card, write_card
+from frugalseg.model_files import CARD, WEIGHTS, ModelCard, read_card
 from frugalseg.nets import SegmentationNet, build_net
+from frugalseg.quant.layers import quantize_module
 from frugalseg.segmentation import segment
-from frugalseg.train.checkpoint import save_tensors
+from frugalseg.train.checkpoint import load_tensors
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    RunResult,
+    begin_folder,
+    check_folder,
+    check_same,
+    finish,
+    finished,
+    read_config,
+    record_row,
+)
 from frugalseg.train.loop import Hooks, InterruptedTrainingError, Place, fit
+from frugalseg.train.optimiser import Course
+from frugalseg.train.patches import PreparedImage
 from frugalseg.train.plan import (
     DataChoice,
     Plan,
@@ -33,28 +46,17 @@ from frugalseg.train.plan import (
     choose_place,
     choose_validation,
     load_samples,
+    named,
     open_training_data,
     prepare,
 )
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-CHECKPOINTS = "checkpoints"
 N_TRAINING_SCORED = 8
 """About so many training images are scored beside the held-out ones: the gap between the two shows overfitting."""
 
 CURVE_FIGURES = ("object_f1", "object_dice", "object_hausdorff", "pixel_dice")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run: its folder, its model card, and the last row of its metrics."""
-
-    folder: Path
-    card: ModelCard
-    metrics: dict[str, Any]
 
 
 def train(
@@ -96,83 +98,24 @@ def train(
         Training diverged, was interrupted, or another one is going on.
     """
     choice = data if isinstance(data, DataChoice) else DataChoice(data)
-    _check_folder(out, resume)
+    check_folder(out, resume)
     check_batches(config)
     place = choose_place(config)
     dataset = open_training_data(choice, config)
-    chosen = choose_validation(dataset, config) if split is None else _named(dataset, split)
+    chosen = choose_validation(dataset, config) if split is None else named(dataset, split)
     loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
     card = build_card(dataset, loaded, config)
     plan = Plan(config, choice, dataset, *chosen, card, place)
     document = {"config": dataclasses.asdict(config), **plan.describe()}
     if resume:
-        _check_same(out, document)
+        check_same(out, document)
     with training_lock(out, wait):
-        _check_folder(out, resume)  # again: the training that we waited for may have filled it
-        if not resume:
-            write_json(out / CONFIG, document)
-        if resume and (out / CARD).exists():
-            log.info("%s: has finished already", out)
-            card = read_card(out)
-        else:
-            net = _fit(plan, loaded, held_out, out, on_report)
-            save_tensors(out / WEIGHTS, dict(net.state_dict()), {"net": config.net, "steps": config.steps})
-            write_card(out, card)
-    rows = read_metrics(out)
-    return RunResult(out, card, rows[-1] if rows else {})
-
-
-def holds_files(folder: Path) -> bool:
-    """True if any file lies in `folder` or below; hidden ones, as killed writers and desktops leave, do not count."""
-    if not folder.is_dir():
-        return False
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return any(not any(part.startswith(".") for part in path.parts) for path in files)
-
-
-def _check_folder(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(out, "is a file, not a folder for a run")
-    holds_run = (out / CONFIG).exists()
-    if resume and not holds_run:
-        raise InputError(out, "holds no run to resume")
-    if not resume and holds_files(out):
-        hint = "go on with it with --resume, or " if holds_run else ""
-        raise InputError(out, f"is not empty; {hint}choose another folder")
-
-
-def _named(
-    dataset: Dataset, split: tuple[Sequence[str], Sequence[str]]
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    by_name = {sample.name: sample for sample in dataset.labelled}
-    train, held_out = split
-    return tuple(by_name[name] for name in train), tuple(by_name[name] for name in held_out)
-
-
-def _check_same(out: Path, document: dict[str, Any]) -> None:
-    """Compare with ``config.json`` of the run that shall go on: same settings, same data."""
-    before = read_config(out)
-    for name, value in document["config"].items():
-        if before["config"].get(name) != value:
-            raise ConfigError(name, f"is {value}, but the run to resume in {out} has {before['config'].get(name)}")
-    for name, meaning in (("sha256", "files"), ("train", "training images"), ("validation", "held-out images")):
-        if before["data"].get(name) != document["data"][name]:
-            raise ConfigError(document["data"]["root"], f"has changed since the run in {out} began: other {meaning}")
-    if before.get("environment") != document["environment"]:
-        log.warning("versions, device or threads differ from the interrupted run's: weights will not be identical")
-
-
-def read_config(out: Path) -> dict[str, Any]:
-    """The resolved settings, data and environment of a run folder."""
-    try:
-        document = json.loads((out / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(out, f"holds no run (no {CONFIG})") from None
-    except ValueError as error:
-        raise InputError(out / CONFIG, f"not readable JSON ({error})") from None
-    if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in ("config", "data")):
-        raise InputError(out / CONFIG, "does not hold the settings and data of a run")
-    return document
+        if not begin_folder(out, document, resume):
+            images = [prepare(sample, card.scale) for sample in loaded]
+            net = build_net(config.net, len(card.class_names), seed=config.seed, pretrained=config.pretrained)
+            trained = run_loop(net, images, Tellers(plan, loaded, held_out, out, on_report))
+            finish(out, trained, card, steps=config.steps)
+    return finished(out)
 
 
 def reopen_data(out: Path) -> Dataset:
@@ -184,56 +127,52 @@ def reopen_data(out: Path) -> Dataset:
     return open_training_data(choice, TrainConfig(**document["config"]))
 
 
-def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``, oldest first; a last line cut off by a kill is left out."""
-    path = out / METRICS
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+@dataclass(frozen=True)
+class Tellers:
+    """What a run is told by and tells: its plan, the images it is scored on, its folder, who draws its pictures."""
+
+    plan: Plan
+    loaded: Sequence[LoadedSample]
+    held_out: Sequence[LoadedSample]
+    out: Path
+    on_report: Callable[[Path], None] | None
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Keep a row of metrics, log it, have the pictures drawn."""
+        record_row(self.out, row)
+        log.info("%s", _sentence(row, self.plan.config.steps))
+        if self.on_report is not None:
+            self.on_report(self.out)
+
+    def score(self, net: SegmentationNet) -> dict[str, float | None]:
+        """Figures on the held-out images and on some training images."""
+        sides = {
+            "validation": self.held_out,
+            "training": self.loaded[:: max(1, len(self.loaded) // N_TRAINING_SCORED)],
+        }
+        return {
+            f"{side}_{name}": value
+            for side, samples in sides.items()
+            if samples
+            for name, value in score_network(net, samples, self.plan.card, self.plan.place).items()
+        }
 
 
-def _fit(
-    plan: Plan,
-    loaded: Sequence[LoadedSample],
-    held_out: Sequence[LoadedSample],
-    out: Path,
-    on_report: Callable[[Path], None] | None,
+def run_loop(
+    net: SegmentationNet, images: Sequence[PreparedImage], tellers: Tellers, course: Course | None = None
 ) -> SegmentationNet:
-    """Run the loop with a progress bar, metrics and validation."""
-    config = plan.config
-    images = [prepare(sample, plan.card.scale) for sample in loaded]
-    net = build_net(config.net, len(plan.card.class_names), seed=config.seed, pretrained=config.pretrained)
+    """Run the loop with a progress bar, metrics and validation; returns the averaged network."""
+    plan = tellers.plan
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(config.net, total=config.steps)
-
-        def record(row: dict[str, Any]) -> None:
-            _record(out, row)
-            log.info("%s", _sentence(row, config.steps))
-            if on_report is not None:
-                on_report(out)
+        task = progress.add_task(plan.config.net, total=plan.config.steps)
 
         def advance(step: int, loss: float) -> None:
-            progress.update(task, completed=step, description=f"{config.net}  loss {loss:.3f}")
+            progress.update(task, completed=step, description=f"{plan.config.net}  loss {loss:.3f}")
 
-        def score(net: SegmentationNet) -> dict[str, float | None]:
-            sides = {"validation": held_out, "training": loaded[:: max(1, len(loaded) // N_TRAINING_SCORED)]}
-            return {
-                f"{side}_{name}": value
-                for side, samples in sides.items()
-                if samples
-                for name, value in score_network(net, samples, plan.card, plan.place).items()
-            }
-
-        hooks = Hooks(score, record, advance)
+        hooks = Hooks(tellers.score, tellers.record, advance)
         try:
-            return fit(net, images, config, plan.place, out / CHECKPOINTS, hooks)
+            return fit(net, images, plan.config, plan.place, tellers.out / CHECKPOINTS, hooks, course)
         except InterruptedTrainingError as stop:
             raise InterruptedTrainingError(f"{stop}; go on with the same command and --resume") from None
 
@@ -251,12 +190,6 @@ def score_network(
     return {name: figures[name] for name in CURVE_FIGURES}
 
 
-def _record(out: Path, row: dict[str, Any]) -> None:
-    """Append a row; rows of steps that are done again after a kill are replaced."""
-    rows = [before for before in read_metrics(out) if before["step"] < row["step"]]
-    write_text(out / METRICS, "".join(json.dumps(each) + "\n" for each in [*rows, row]))
-
-
 def _sentence(row: dict[str, Any], steps: int) -> str:
     text = f"step {row['step']}/{steps}: loss {row['loss']:.3f}, {row['seconds_per_step']:.2f} s a step"
     for side in ("training", "validation"):
@@ -266,14 +199,14 @@ def _sentence(row: dict[str, Any], steps: int) -> str:
 
 
 def load_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
-    """The trained network of a run folder, in evaluation mode, and its card."""
-    from frugalseg.train.checkpoint import load_tensors
-
+    """The trained network of a run folder, in evaluation mode, and its card; quantizers stay on the weights."""
     if not (folder / CARD).exists() and (folder / CONFIG).exists():
         raise InputError(folder, "training has not finished; go on with 'frugalseg train … --resume'")
     card = read_card(folder)
     tensors, _ = load_tensors(folder / WEIGHTS)
     net = build_net(card.net, len(card.class_names))
+    if card.quantization is not None:
+        quantize_module(net, card.quantization)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,0 +1,53 @@
+"""Settings of a quantized phase. Imports no torch, so that ``--help`` stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from frugalseg.quant.spec import PORTIONS, QuantSpec
+
+Quantizer = Literal["none", "inq", "dorefa", "twn", "ttq", "lsq"]
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """All settings of one quantized phase; each is also a flag of ``frugalseg quantize`` and a key of its TOML file."""
+
+    method: Quantizer = _setting("inq", "quantizer; 'none' gives float weights the same extra steps, as a control")
+    bits: int | None = _setting(None, "bits a weight; the method's usual number if not given")
+    granularity: Literal["layer", "channel"] | None = _setting(
+        None, "what shares a scale; the method's usual one if not given"
+    )
+    portions: tuple[float, ...] = _setting(PORTIONS, "INQ: accumulated portions of the weights to freeze, rising to 1")
+    float_layers: tuple[str, ...] = _setting((), "patterns of names of layers whose weights stay float")
+    steps: int = _setting(600, "optimiser steps of the phase; 0 quantizes the trained weights as they are")
+    cycles: int = _setting(4, "the learning rate starts anew so often; with INQ once for each portion")
+    learning_rate: float = _setting(5e-4, "peak rate of AdamW in each cycle")
+    warmup: float = _setting(0.1, "share of each cycle in which the rate rises")
+    norm_batches: int = _setting(50, "batches on which the statistics of batch normalisation are measured at the end")
+
+    def __post_init__(self) -> None:
+        for name, lowest in {"steps": 0, "cycles": 1, "norm_batches": 0, "learning_rate": 0}.items():
+            if not getattr(self, name) >= lowest:
+                raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup must lie between 0 and 1, not {self.warmup}")
+
+    @property
+    def spec(self) -> QuantSpec | None:
+        """What is asked of the quantizer; None for the float control. Raises ``ConfigError`` for what it cannot do."""
+        if self.method == "none":
+            return None
+        return QuantSpec.of(
+            self.method, self.bits, self.granularity, portions=self.portions, float_layers=self.float_layers
+        )
+
+    @property
+    def n_cycles(self) -> int:
+        """Cycles of the learning rate."""
+        return len(self.portions) if self.method == "inq" else self.cycles

@@ -1,0 +1,167 @@
+"""The quantized phase: from a trained run to one whose weights need few bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frugalseg.errors import InputError
+from frugalseg.images import LoadedSample
+from frugalseg.locking import training_lock
+from frugalseg.model_files import WEIGHTS, ModelCard
+from frugalseg.nets import SegmentationNet
+from frugalseg.quant import QuantSpec
+from frugalseg.quant.batch_norm import reestimate_batch_norm
+from frugalseg.quant.freezing import advance_portion
+from frugalseg.quant.layers import quantize_module
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config
+from frugalseg.train.loop import Place
+from frugalseg.train.optimiser import AveragedNet, Course
+from frugalseg.train.patches import PreparedImage, draw_batch
+from frugalseg.train.plan import DataChoice, Plan, choose_place, load_samples, named, open_training_data, prepare
+from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.run import Tellers, load_net, run_loop
+
+log = logging.getLogger(__name__)
+
+OTHER_PATCHES = 1_000_003
+"""Added to the seed, so that the phase does not repeat the patches of the float phase."""
+
+
+def quantize_run(
+    source: Path,
+    config: QuantizeConfig,
+    out: Path,
+    *,
+    data: Path | None = None,
+    resume: bool = False,
+    wait: bool = True,
+    on_report: Callable[[Path], None] | None = None,
+    beside: Path | None = None,
+) -> RunResult:
+    """Quantize the trained float network of `source`, train it on, and leave a run folder that can predict.
+
+    With INQ each cycle begins by freezing the next portion of the averaged weights; the other methods quantize from
+    the first step. At the end the statistics of batch normalisation are measured anew. The source is not touched.
+
+    Parameters
+    ----------
+    source
+        A finished run with float weights.
+    config
+        All settings of the phase; those of patches, losses and device are the source's.
+    out
+        The run folder; must not hold a run unless `resume`.
+    data
+        Where the source's training data lies now, if it has moved.
+
+    beside
+        A folder in `out` that may be there already, as the float run of ``train --quantize``.
+
+    Raises
+    ------
+    InputError, ConfigError, TrainingError
+        As :func:`frugalseg.train.run.train`; and a source that is unfinished or quantized already.
+    """
+    spec = config.spec
+    check_folder(out, resume, beside)
+    net, card = load_net(source)
+    if card.quantization is not None:
+        raise InputError(source, f"is quantized already ({card.quantization.method}); begin with a float run")
+    before = read_config(source)
+    train_config = _phase_config(TrainConfig(**before["config"]), config)
+    place = choose_place(train_config)
+    plan = _plan(before, train_config, dataclasses.replace(card, quantization=spec), place, data)
+    document = {
+        "config": before["config"],
+        "quantize": dataclasses.asdict(config),
+        "source": {"run": str(source.resolve()), "sha256": _sha256(source / WEIGHTS)},
+        **plan.describe(),
+    }
+    loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
+    with training_lock(out, wait):
+        if not begin_folder(out, document, resume, beside):
+            if spec is not None:
+                quantize_module(net, spec)
+            trained = _train(net, plan, config, spec, loaded, held_out, out, on_report)
+            finish(out, trained, plan.card, steps=config.steps)
+    return finished(out)
+
+
+def _phase_config(source: TrainConfig, config: QuantizeConfig) -> TrainConfig:
+    """The source's settings with the phase's steps and rate."""
+    return dataclasses.replace(
+        source,
+        steps=max(1, config.steps),
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        seed=source.seed + OTHER_PATCHES,
+        validate_every=max(1, -(-config.steps // max(4, config.n_cycles))),
+        checkpoint_every=0,
+    )
+
+
+def _plan(before: dict[str, Any], config: TrainConfig, card: ModelCard, place: Place, data: Path | None) -> Plan:
+    """The plan of the phase: the same images on the same sides as the source had."""
+    described = before["data"]
+    groups = None if described["groups"] is None else Path(described["groups"])
+    choice = DataChoice(data or Path(described["root"]), described["subset"], groups, described["ignore_value"])
+    dataset = open_training_data(choice, config)
+    try:
+        train, validation = named(dataset, (described["train"], described["validation"]))
+    except KeyError as error:
+        raise InputError(choice.root, f"no longer holds the training image {error}") from None
+    plan = Plan(config, choice, dataset, train, validation, card, place)
+    if plan.describe()["data"]["sha256"] != described["sha256"]:
+        raise InputError(choice.root, "has changed since the source was trained")
+    return plan
+
+
+def _train(
+    net: SegmentationNet,
+    plan: Plan,
+    config: QuantizeConfig,
+    spec: QuantSpec | None,
+    loaded: Sequence[LoadedSample],
+    held_out: Sequence[LoadedSample],
+    out: Path,
+    on_report: Callable[[Path], None] | None,
+) -> SegmentationNet:
+    """The phase's steps, then what remains to be frozen and measured."""
+    images = [prepare(sample, plan.card.scale) for sample in loaded]
+    portions = spec.portions if spec is not None and spec.method == "inq" else ()
+
+    def begin(cycle: int, net: SegmentationNet, average: AveragedNet) -> None:
+        if portions:
+            advance_portion(net, portions[cycle], source=average.net)
+
+    if config.steps:
+        course = Course(config.n_cycles, begin)
+        tellers = Tellers(plan, loaded, held_out, out, on_report)
+        net = run_loop(net, images, tellers, course)
+    else:
+        net = net.to(plan.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if portions:
+        advance_portion(net, 1.0)
+    if config.norm_batches:
+        reestimate_batch_norm(net, _inputs(images, plan, config.norm_batches))
+    return net
+
+
+def _inputs(images: Sequence[PreparedImage], plan: Plan, n_batches: int) -> Iterator[torch.Tensor]:
+    """Normalised patches as training sees them, of steps beyond the phase's."""
+    for step in range(plan.config.steps, plan.config.steps + n_batches):
+        colours = draw_batch(images, plan.config, step).images
+        yield ((colours - 127.0) / 128.0).to(plan.place.device, memory_format=torch.channels_last)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,136 @@
+"""The quantized phase: from a float run to few-bit weights, resumable, and predicted from like any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frugalseg.cli import main
+from frugalseg.errors import ConfigError, InputError
+from frugalseg.images import read_label_map
+from frugalseg.quant.layers import bake, effective_weights, to_codes
+from frugalseg.synthetic import write_synthetic_dataset
+from frugalseg.train import TrainConfig
+from frugalseg.train.folder import CHECKPOINTS, read_metrics
+from frugalseg.train.loop import InterruptedTrainingError
+from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.quantized import quantize_run
+from frugalseg.train.run import load_net, train
+
+TINY = TrainConfig(steps=3, batch_size=2, patch_px=64, threads=1, pretrained=False, net="lite")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("glands")
+    write_synthetic_dataset(folder, 3, 1, seed=2, height=96, width=128)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(TINY, data, tmp_path_factory.mktemp("float") / "run").folder
+
+
+def phase(method: str = "inq", **changes: object) -> QuantizeConfig:
+    return QuantizeConfig(**{"method": method, "steps": 8, "norm_batches": 2, **changes})  # type: ignore[arg-type]
+
+
+def sha256(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("method", "bits"), [("inq", 5), ("dorefa", 1), ("twn", 2), ("ttq", 2), ("lsq", 3)])
+def test_weights_have_few_levels_and_come_back_from_the_folder(
+    method: str, bits: int, source: Path, tmp_path: Path
+) -> None:
+    result = quantize_run(source, phase(method, bits=bits), tmp_path / "run")
+    assert result.card.quantization is not None
+    assert (result.card.quantization.method, result.card.quantization.bits) == (method, bits)
+    net, _ = load_net(tmp_path / "run")
+    codes, weights = to_codes(net), effective_weights(net)
+    n_layers = sum(isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) for m in net.modules())
+    assert len(codes) == n_layers
+    for name, tensor in codes.items():
+        assert len(np.unique(tensor.codes)) <= 2**bits
+        np.testing.assert_array_equal(tensor.dequantize(), weights[name].numpy())
+    plain = bake(net)
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(plain(image), net(image), rtol=0, atol=0)
+
+
+def test_the_source_is_left_as_it_was_and_the_float_control_trains_on(source: Path, tmp_path: Path) -> None:
+    before = sha256(source)
+    result = quantize_run(source, phase("none"), tmp_path / "run")
+    assert sha256(source) == before
+    assert result.card.quantization is None
+    assert sha256(tmp_path / "run") != before
+    rates = [row["learning_rate"] for row in read_metrics(tmp_path / "run")]
+    assert len(rates) == 4  # one report a cycle, each at the same place of it
+    assert rates == pytest.approx([rates[0]] * 4)
+
+
+def test_no_steps_quantize_the_weights_as_they_are(source: Path, tmp_path: Path) -> None:
+    quantize_run(source, phase("inq", bits=7, steps=0), tmp_path / "run")
+    trained, _ = load_net(source)
+    quantized = effective_weights(load_net(tmp_path / "run")[0])
+    for name, weight in quantized.items():
+        original = trained.get_parameter(name)
+        large = original.abs() > 1e-3 * original.abs().max()
+        ratio = weight[large] / original[large]
+        assert ((ratio >= 2 / 3 - 1e-6) & (ratio <= 4 / 3 + 1e-6)).all()  # the nearest power of two
+
+
+@pytest.mark.parametrize("method", ["inq", "lsq"])
+def test_a_stopped_phase_goes_on_to_the_same_weights(
+    method: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = phase(method, bits=4, steps=8)
+    quantize_run(source, config, tmp_path / "whole")
+    calls = []
+
+    def stop(folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 2:
+            raise InterruptedTrainingError("stopped by the test")
+
+    with pytest.raises(InterruptedTrainingError):
+        quantize_run(source, config, tmp_path / "parts", on_report=stop)
+    assert list((tmp_path / "parts" / CHECKPOINTS).glob("step-*"))
+    quantize_run(source, config, tmp_path / "parts", resume=True)
+    assert sha256(tmp_path / "parts") == sha256(tmp_path / "whole")
+
+
+def test_what_cannot_be_done_is_said_before_any_work(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bits"):
+        quantize_run(source, phase("twn", bits=3), tmp_path / "a")
+    with pytest.raises(InputError, match="no trained model"):
+        quantize_run(tmp_path, phase(), tmp_path / "b")
+    quantize_run(source, phase("twn", steps=0), tmp_path / "c")
+    with pytest.raises(InputError, match="quantized already"):
+        quantize_run(tmp_path / "c", phase(), tmp_path / "d")
+    with pytest.raises(ConfigError, match="steps"):
+        quantize_run(source, phase("twn", steps=9), tmp_path / "c", resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_train_quantize_makes_one_folder_that_predicts(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--preset", "smoke", "--steps", "2", "--patch-px", "64", "--threads", "1", "--no-pretrained"]
+    both = ["--quantize", "inq", "--bits", "5", "--quantize-steps", "4"]
+    assert main(["train", str(data), "--out", str(tmp_path / "run"), *flags, *both, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == str(tmp_path / "run")
+    assert (tmp_path / "run" / "float" / "model.json").exists()
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["quantization"]["bits"] == 5
+    image = next(iter(data.rglob("testA_1.png")))
+    assert main(["predict", str(tmp_path / "run"), str(image), "--out", str(tmp_path / "out")]) == 0
+    assert read_label_map(tmp_path / "out" / "testA_1.png", split_binary=False).shape == (96, 128)
+    assert main(["train", str(data), "--out", str(tmp_path / "other"), *flags, "--bits", "5"]) == 2
+    assert "--quantize" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
