@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -28,7 +29,9 @@ def card() -> ModelCard:
         scale=0.5,
         pixel_size_um=0.62,
         object_diameter_px=130.25,
-        instances=InstanceSettings(threshold=0.4, border_weight=0.75, core_threshold=0.6, min_area=20),
+        instances=InstanceSettings(
+            threshold=0.4, border_weight=0.75, core_threshold=0.6, min_area=20, min_confidence=0.25
+        ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),
     )
 
@@ -152,6 +155,42 @@ def assert_same_weight(one: QuantizedTensor, other: QuantizedTensor) -> None:
         assert identical(one.negative_scale, other.negative_scale)
     with np.errstate(all="ignore"):
         assert identical(one.dequantize(), other.dequantize())
+
+
+def content_of(packed_model: Artifact) -> dict[str, Any]:
+    """All of a packed model as JSON, arrays as their types, shapes and bytes: what golden files are compared with."""
+    return {
+        "card": json.loads(json.dumps(dataclasses.asdict(packed_model.card))),
+        **{name: getattr(packed_model, name) for name in ("stride", "halo_px", "licence", "mean", "divisor")},
+        "provenance": dict(packed_model.provenance),
+        "graph": None if packed_model.graph is None else packed_model.graph.hex(),
+        "members": [
+            {
+                "floats": {name: array_content(array) for name, array in member.floats.items()},
+                "quantized": {name: weight_content(tensor) for name, tensor in member.quantized.items()},
+                "activations": {name: list(limits) for name, limits in member.activations.items()},
+            }
+            for member in packed_model.members
+        ],
+    }
+
+
+def weight_content(tensor: QuantizedTensor) -> dict[str, Any]:
+    with np.errstate(all="ignore"):
+        values = tensor.dequantize()
+    return {
+        "bits": tensor.bits,
+        "layout": {key: list(value) for key, value in dataclasses.asdict(tensor.layout).items()},
+        **{key: array_content(getattr(tensor, key)) for key in ("codes", "levels", "scale", "negative_scale")},
+        "values": array_content(values),
+    }
+
+
+def array_content(array: NDArray[Any] | None) -> list[Any] | None:
+    if array is None:
+        return None
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return [array.dtype.name, list(array.shape), little.tobytes().hex()]
 
 
 def header_of(content: bytes) -> dict[str, Any]:

@@ -32,6 +32,9 @@ MIN_SAVING = 0.01
 
 _BYTE_VALUES = 256
 _FRAME_START = b"\x28\xb5\x2f\xfd"
+_FEW_CODES = 1 << 16
+"""Up to here one code a byte may be smallest, the entropy coder's table being smaller; beyond it never was."""
+
 _BLOCK = 1 << 19
 """Codes checked at once, a multiple of 8."""
 
@@ -161,7 +164,8 @@ def encode(codes: Codes, space: CodeSpace) -> tuple[Plain | Zstd, bytes]:
     plain = Plain()
     chosen: tuple[Plain | Zstd, bytes] = plain, plain.encode(codes, space)
     limit = len(chosen[1]) * (1 - MIN_SAVING)
-    for per_byte in sorted({1, space.max_per_byte}):
+    tried = {space.max_per_byte, 1} if space.n_codes <= _FEW_CODES else {space.max_per_byte}
+    for per_byte in sorted(tried):
         data = Zstd(per_byte).encode(codes, space)
         if data is not None and len(data) < min(limit, len(chosen[1])):
             chosen = Zstd(per_byte), data

@@ -33,7 +33,7 @@ _KEYS = (
     *("format", "net", "class_names", "scale", "pixel_size_um", "object_diameter_px", "instances", "quantization"),
     *("normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"),
 )
-_INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area")
+_INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
 _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
 _SMALLEST = np.finfo(np.float64).tiny
