@@ -134,3 +134,23 @@ def test_train_quantize_makes_one_folder_that_predicts(
     assert main(["train", str(data), "--out", str(tmp_path / "other"), *flags, "--bits", "5"]) == 2
     assert "--quantize" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_inspect_counts_every_number(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantize_run(source, phase("inq", bits=5, steps=0, norm_batches=0), tmp_path / "run")
+    assert main(["inspect", str(tmp_path / "run"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    totals, layers = document["totals"], document["layers"]
+    plain = bake(load_net(tmp_path / "run")[0])
+    stored = [value for value in plain.state_dict().values() if value.is_floating_point()]
+    weights = [m.weight.numel() for m in plain.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert totals["n_values"] == sum(value.numel() for value in stored)
+    assert totals["n_float_values"] == totals["n_values"] - sum(weights)
+    assert totals["bytes"] == 4 * totals["n_float_values"] + sum((5 * n + 7) // 8 + 4 for n in weights)
+    assert totals["mean_bits"] == pytest.approx(8 * totals["bytes"] / totals["n_values"])
+    assert totals["entropy_bytes"] < totals["bytes"]
+    assert all(layer["levels_used"] <= 17 for layer in layers)
+    assert all(0.05 < layer["relative_rmse"] < 0.35 for layer in layers)
+    assert main(["inspect", str(source), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"]["ratio_to_float32"] == 1.0
+    assert main(["inspect", str(tmp_path / "nothing")]) == 2

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "data": "check a folder of images and masks",
     "train": "train a network on annotated images",
     "quantize": "bring a trained network to few bits a weight",
+    "inspect": "how many bits a trained network takes",
     "predict": "segment images with a trained model",
     "evaluate": "score label maps by the GlaS challenge's metrics",
     "doctor": "what this machine has, and what is missing",
