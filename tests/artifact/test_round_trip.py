@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,20 @@ def test_other_programs_read_the_file(tmp_path: Path) -> None:
         assert opened.get_tensor("0/b.bias").dtype == np.float16
         assert opened.get_tensor("0/a.weight#codes").dtype == np.uint8
         assert np.array_equal(opened.get_tensor("0/a.weight#scale"), made.members[0].quantized["a.weight"].scale)
+
+
+def test_reading_a_model_imports_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "m.fseg"
+    write_artifact(path, tiny())
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from frugalseg.artifact import read_artifact
+        weights = read_artifact(Path(sys.argv[1])).members[0].quantized
+        assert sum(weight.dequantize().size for weight in weights.values()) == 318
+        assert not {"torch", "ray"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=120)
 
 
 def test_float_tensors_lie_aligned() -> None:
