@@ -226,3 +226,8 @@ def test_dataset_can_be_written_again_but_not_over_other_files(tmp_path: Path) -
         write_synthetic_dataset(tmp_path / "train_1.png", 1, 1, seed=1)
     with pytest.raises(ValueError, match="at least one"):
         write_synthetic_dataset(tmp_path, 0, 0, seed=1)
+
+
+def test_the_files_say_their_pixel_size(tmp_path: Path) -> None:
+    write_synthetic_dataset(tmp_path, 2, 1, seed=0, height=64, width=96)
+    assert open_dataset(tmp_path).pixel_size_um == pytest.approx(0.9, rel=1e-4)

@@ -142,8 +142,8 @@ def write_label_map(path: Path, labels: NDArray[Any]) -> None:
             tifffile.imwrite(temporary, stored, compression="zlib", photometric="minisblack")
 
 
-def write_image(path: Path, image: Image) -> None:
-    """Write an 8-bit picture, shape (H, W, 3) or (H, W), as PNG, atomically.
+def write_image(path: Path, image: Image, *, pixel_size_um: float | None = None) -> None:
+    """Write an 8-bit picture, shape (H, W, 3) or (H, W), as PNG, atomically; with its pixel size where given.
 
     Raises
     ------
@@ -157,5 +157,6 @@ def write_image(path: Path, image: Image) -> None:
         raise InputError(path, "pictures are written as .png")
     if image.dtype != np.uint8:
         raise ValueError(f"a picture must be uint8, not {image.dtype}")
+    resolution = {} if pixel_size_um is None else {"dpi": (25400 / pixel_size_um,) * 2}
     with atomic_path(path) as temporary:
-        Pillow.fromarray(np.ascontiguousarray(image)).save(temporary, format="PNG")
+        Pillow.fromarray(np.ascontiguousarray(image)).save(temporary, format="PNG", **resolution)

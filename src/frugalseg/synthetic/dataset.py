@@ -16,6 +16,9 @@ from frugalseg.synthetic.glands import BENIGN_SHARE, Kind, synthetic_glands
 
 IMAGES_PER_PATIENT = 2
 
+PIXEL_UM = 0.9
+"""At this pixel size the drawn glands and nuclei are as large as real ones; the files say so."""
+
 GRADES = "Grade.csv"
 
 
@@ -62,7 +65,7 @@ def write_synthetic_dataset(
     _refuse_strangers(folder, slides)
     for slide in slides:
         drawn = synthetic_glands(slide.seed, height=height, width=width, kind=slide.kind, stain_seed=slide.stain_seed)
-        write_image(folder / f"{slide.name}.png", drawn.image)
+        write_image(folder / f"{slide.name}.png", drawn.image, pixel_size_um=PIXEL_UM)
         write_label_map(folder / f"{slide.name}_anno.png", drawn.labels)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

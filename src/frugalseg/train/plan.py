@@ -210,6 +210,7 @@ def choose_place(config: TrainConfig) -> Place:
 def named(
     dataset: Dataset, split: tuple[Sequence[str], Sequence[str]]
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Annotated samples by their names: those to train on, those held out; ``KeyError`` for one that is not there."""
     by_name = {sample.name: sample for sample in dataset.labelled}
     train, held_out = split
     return tuple(by_name[name] for name in train), tuple(by_name[name] for name in held_out)
