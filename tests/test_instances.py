@@ -117,11 +117,12 @@ def test_objects_are_numbered_without_gaps_and_none_is_below_the_debris_size(see
     assert (labels[coarse[0] > 0.5] >= 0).all()
 
 
-def test_what_the_network_doubts_is_left_out_whatever_its_size():
-    front = np.zeros((20, 20))
-    front[2:9, 2:9], front[12:19, 2:19] = 0.9, 0.7
-    assert separate(maps(front), InstanceSettings()).max() == 2
-    labels = separate(maps(front), InstanceSettings(min_confidence=0.8))
-    assert labels.max() == 1
-    assert (labels > 0).sum() == 49
-    assert not separate(maps(front), InstanceSettings(min_confidence=0.95)).any()
+def test_small_objects_that_the_network_doubts_are_left_out():
+    front = np.zeros((30, 30))
+    front[2:9, 2:9], front[12:19, 2:9], front[2:22, 12:28] = 0.9, 0.7, 0.7
+    assert separate(maps(front), InstanceSettings(min_area=20)).max() == 3
+    labels = separate(maps(front), InstanceSettings(min_area=20, min_confidence=0.8))
+    assert labels.max() == 2  # the sure one, and the doubtful one of more than 5 x 20 pixels
+    assert labels[3, 3] > 0
+    assert labels[13, 3] == 0
+    assert (labels[3:21, 13:27] > 0).all()

@@ -14,6 +14,9 @@ from frugalseg.arrays import LabelMap, Mask, ProbabilityMap
 EIGHT = np.ones((3, 3), dtype=bool)
 """Neighbourhood of connected components: sides and corners."""
 
+DOUBTED = 5.0
+"""Objects of this many times the debris size are kept however doubtful they are."""
+
 
 @dataclass(frozen=True)
 class InstanceSettings:
@@ -31,7 +34,8 @@ class InstanceSettings:
     min_area
         Objects smaller than this many square pixels are debris and removed.
     min_confidence
-        So are objects whose mean foreground probability is below this: false objects are seen with doubt.
+        So are objects below `DOUBTED` times that area whose mean foreground probability is below this: small false
+        objects are seen with doubt.
     """
 
     threshold: float = 0.5
@@ -68,16 +72,16 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
-    return _confident(tidy(labels, settings.min_area), front, settings.min_confidence)
+    return _confident(tidy(labels, settings.min_area), front, settings)
 
 
-def _confident(labels: LabelMap, front: NDArray[np.float32], min_confidence: float) -> LabelMap:
-    """The objects whose mean foreground probability reaches `min_confidence`, numbered anew."""
-    if min_confidence <= 0:
+def _confident(labels: LabelMap, front: NDArray[np.float32], settings: InstanceSettings) -> LabelMap:
+    """The objects that are large, or whose mean foreground probability is high enough, numbered anew."""
+    if settings.min_confidence <= 0:
         return labels
     areas = np.bincount(labels.ravel())
     sums = np.bincount(labels.ravel(), weights=front.ravel())
-    keep = sums >= min_confidence * areas
+    keep = (sums >= settings.min_confidence * areas) | (areas >= DOUBTED * settings.min_area)
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
