@@ -1,11 +1,12 @@
-"""Settings of a quantized phase. Imports no torch, so that ``--help`` stays fast."""
+"""Settings of a quantized phase. Imports neither torch nor numpy at the top, so that ``--help`` stays fast."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from frugalseg.quant.spec import PORTIONS, QuantSpec
+if TYPE_CHECKING:
+    from frugalseg.quant.spec import QuantSpec
 
 Quantizer = Literal["none", "inq", "dorefa", "twn", "ttq", "lsq"]
 
@@ -23,7 +24,9 @@ class QuantizeConfig:
     granularity: Literal["layer", "channel"] | None = _setting(
         None, "what shares a scale; the method's usual one if not given"
     )
-    portions: tuple[float, ...] = _setting(PORTIONS, "INQ: accumulated portions of the weights to freeze, rising to 1")
+    portions: tuple[float, ...] | None = _setting(
+        None, "INQ: accumulated portions of the weights to freeze, rising to 1; 0.5,0.75,0.875,1 if not given"
+    )
     float_layers: tuple[str, ...] = _setting((), "patterns of names of layers whose weights stay float")
     steps: int = _setting(600, "optimiser steps of the phase; 0 quantizes the trained weights as they are")
     cycles: int = _setting(4, "the learning rate starts anew so often; with INQ once for each portion")
@@ -41,13 +44,15 @@ class QuantizeConfig:
     @property
     def spec(self) -> QuantSpec | None:
         """What is asked of the quantizer; None for the float control. Raises ``ConfigError`` for what it cannot do."""
+        from frugalseg.quant.spec import PORTIONS, QuantSpec
+
         if self.method == "none":
             return None
-        return QuantSpec.of(
-            self.method, self.bits, self.granularity, portions=self.portions, float_layers=self.float_layers
-        )
+        portions = PORTIONS if self.portions is None else self.portions
+        return QuantSpec.of(self.method, self.bits, self.granularity, portions=portions, float_layers=self.float_layers)
 
     @property
     def n_cycles(self) -> int:
         """Cycles of the learning rate."""
-        return len(self.portions) if self.method == "inq" else self.cycles
+        spec = self.spec
+        return len(spec.portions) if spec is not None and spec.method == "inq" else self.cycles
