@@ -9,7 +9,7 @@ from typing import Any, Literal
 NetName = Literal["lite", "unet", "fcn"]
 
 
-def _setting(default: Any, text: str) -> Any:
+def setting(default: Any, text: str) -> Any:
     """A dataclass field with a help text; the flag and the TOML key carry the field's name."""
     return field(default=default, metadata={"help": text})
 
@@ -18,46 +18,46 @@ def _setting(default: Any, text: str) -> Any:
 class TrainConfig:
     """All settings of one run; each is also a flag of ``frugalseg train`` and a key of its TOML file."""
 
-    net: NetName = _setting("lite", "network")
-    steps: int = _setting(3000, "optimiser steps")
-    batch_size: int = _setting(4, "patches per step")
-    patch_px: int = _setting(256, "side of a training patch, pixels of the network's scale")
-    object_diameter_px: float | None = _setting(
+    net: NetName = setting("lite", "network")
+    steps: int = setting(3000, "optimiser steps")
+    batch_size: int = setting(4, "patches per step")
+    patch_px: int = setting(256, "side of a training patch, pixels of the network's scale")
+    object_diameter_px: float | None = setting(
         None, "diameter of the median object in the network's input; the network's own default if not given"
     )
-    image_scale: float | None = _setting(
+    image_scale: float | None = setting(
         None, "factor from image pixels to the network's; from the median object if not given"
     )
-    pixel_size_um: float | None = _setting(None, "size of an image pixel in micrometres, where the files do not say")
-    learning_rate: float = _setting(2e-3, "peak rate of AdamW")
-    encoder_rate: float = _setting(0.5, "factor on the rate of pretrained layers")
-    weight_decay: float = _setting(0.02, "decoupled weight decay, on convolution weights only")
-    warmup: float = _setting(0.05, "share of the steps in which the rate rises from 0; it falls by a cosine after")
-    clip_norm: float = _setting(5.0, "largest norm of the gradient")
-    ema_decay: float = _setting(0.998, "decay per step of the averaged weights, which are the ones kept")
-    border_px: int = _setting(4, "width of the rim that the border output learns, pixels of the network's scale")
-    gap_px: int = _setting(6, "objects nearer than this have a gap that counts more, pixels of the network's scale")
-    gap_factor: float = _setting(3.0, "extra weight of such gaps")
-    dice_factor: float = _setting(1.0, "weight of the soft Dice loss")
-    border_factor: float = _setting(1.0, "weight of the border loss")
-    flip: bool = _setting(True, "augment by flips")
-    rotate: bool = _setting(True, "augment by any rotation")
-    zoom: float = _setting(1.3, "augment by scales from 1/zoom to zoom")
-    elastic_px: float = _setting(6.0, "augment by elastic shifts of this standard deviation")
-    stain: float = _setting(0.15, "augment stain strengths by this standard deviation")
-    brightness: float = _setting(0.1, "augment brightness and contrast by this standard deviation")
-    validation: float = _setting(0.0, "share of the annotated images held out for a validation curve; 0 trains on all")
-    validate_every: int = _setting(0, "steps between validations; 0 means twenty a run")
-    checkpoint_every: int = _setting(0, "steps between checkpoints; 0 means at each validation")
-    debris: float = _setting(0.1, "objects below this share of the median object's area are debris")
-    min_confidence: float = _setting(0.85, "small objects whose mean foreground probability is below this are removed")
-    core_threshold: float = _setting(0.6, "core probability at which an object's watershed starts")
-    border_weight: float = _setting(1.0, "how much the border counts against a core; 0 means connected components")
-    pretrained: bool = _setting(True, "start from ImageNet weights where the network has them")
-    precision: Literal["auto", "bf16", "fp32"] = _setting("auto", "arithmetic of the convolutions")
-    device: Literal["auto", "cpu", "cuda"] = _setting("auto", "where to train")
-    threads: int = _setting(0, "processor threads; 0 means all cores")
-    seed: int = _setting(0, "seed of weights, patches, augmentation and splits")
+    pixel_size_um: float | None = setting(None, "size of an image pixel in micrometres, where the files do not say")
+    learning_rate: float = setting(2e-3, "peak rate of AdamW")
+    encoder_rate: float = setting(0.5, "factor on the rate of pretrained layers")
+    weight_decay: float = setting(0.02, "decoupled weight decay, on convolution weights only")
+    warmup: float = setting(0.05, "share of the steps in which the rate rises from 0; it falls by a cosine after")
+    clip_norm: float = setting(5.0, "largest norm of the gradient")
+    ema_decay: float = setting(0.998, "decay per step of the averaged weights, which are the ones kept")
+    border_px: int = setting(4, "width of the rim that the border output learns, pixels of the network's scale")
+    gap_px: int = setting(6, "objects nearer than this have a gap that counts more, pixels of the network's scale")
+    gap_factor: float = setting(3.0, "extra weight of such gaps")
+    dice_factor: float = setting(1.0, "weight of the soft Dice loss")
+    border_factor: float = setting(1.0, "weight of the border loss")
+    flip: bool = setting(True, "augment by flips")
+    rotate: bool = setting(True, "augment by any rotation")
+    zoom: float = setting(1.3, "augment by scales from 1/zoom to zoom")
+    elastic_px: float = setting(6.0, "augment by elastic shifts of this standard deviation")
+    stain: float = setting(0.15, "augment stain strengths by this standard deviation")
+    brightness: float = setting(0.1, "augment brightness and contrast by this standard deviation")
+    validation: float = setting(0.0, "share of the annotated images held out for a validation curve; 0 trains on all")
+    validate_every: int = setting(0, "steps between validations; 0 means twenty a run")
+    checkpoint_every: int = setting(0, "steps between checkpoints; 0 means at each validation")
+    debris: float = setting(0.1, "objects below this share of the median object's area are debris")
+    min_confidence: float = setting(0.85, "small objects whose mean foreground probability is below this are removed")
+    core_threshold: float = setting(0.6, "core probability at which an object's watershed starts")
+    border_weight: float = setting(1.0, "how much the border counts against a core; 0 means connected components")
+    pretrained: bool = setting(True, "start from ImageNet weights where the network has them")
+    precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the convolutions")
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to train")
+    threads: int = setting(0, "processor threads; 0 means all cores")
+    seed: int = setting(0, "seed of weights, patches, augmentation and splits")
 
     def __post_init__(self) -> None:
         at_least = {

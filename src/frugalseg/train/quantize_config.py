@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from frugalseg.train.config import setting
 
 if TYPE_CHECKING:
     from frugalseg.quant.spec import QuantSpec
@@ -11,28 +13,24 @@ if TYPE_CHECKING:
 Quantizer = Literal["none", "inq", "dorefa", "twn", "ttq", "lsq"]
 
 
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class QuantizeConfig:
     """All settings of one quantized phase; each is also a flag of ``frugalseg quantize`` and a key of its TOML file."""
 
-    method: Quantizer = _setting("inq", "quantizer; 'none' gives float weights the same extra steps, as a control")
-    bits: int | None = _setting(None, "bits a weight; the method's usual number if not given")
-    granularity: Literal["layer", "channel"] | None = _setting(
+    method: Quantizer = setting("inq", "quantizer; 'none' gives float weights the same extra steps, as a control")
+    bits: int | None = setting(None, "bits a weight; the method's usual number if not given")
+    granularity: Literal["layer", "channel"] | None = setting(
         None, "what shares a scale; the method's usual one if not given"
     )
-    portions: tuple[float, ...] | None = _setting(
+    portions: tuple[float, ...] | None = setting(
         None, "INQ: accumulated portions of the weights to freeze, rising to 1; 0.5,0.75,0.875,1 if not given"
     )
-    float_layers: tuple[str, ...] = _setting((), "patterns of names of layers whose weights stay float")
-    steps: int = _setting(600, "optimiser steps of the phase; 0 quantizes the trained weights as they are")
-    cycles: int = _setting(4, "the learning rate starts anew so often; with INQ once for each portion")
-    learning_rate: float = _setting(5e-4, "peak rate of AdamW in each cycle")
-    warmup: float = _setting(0.1, "share of each cycle in which the rate rises")
-    norm_batches: int = _setting(50, "batches on which the statistics of batch normalisation are measured at the end")
+    float_layers: tuple[str, ...] = setting((), "patterns of names of layers whose weights stay float")
+    steps: int = setting(600, "optimiser steps of the phase; 0 quantizes the trained weights as they are")
+    cycles: int = setting(4, "the learning rate starts anew so often; with INQ once for each portion")
+    learning_rate: float = setting(5e-4, "peak rate of AdamW in each cycle")
+    warmup: float = setting(0.1, "share of each cycle in which the rate rises")
+    norm_batches: int = setting(50, "batches on which the statistics of batch normalisation are measured at the end")
 
     def __post_init__(self) -> None:
         for name, lowest in {"steps": 0, "cycles": 1, "norm_batches": 0, "learning_rate": 0}.items():
