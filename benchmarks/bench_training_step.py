@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 
 from frugalseg.losses import segmentation_loss
+from frugalseg.model_files import DIVISOR, MEAN
 from frugalseg.nets import SegmentationNet, build_net
 from frugalseg.segmentation import resize_image, resize_labels
 from frugalseg.synthetic import synthetic_glands
@@ -128,7 +129,7 @@ def learn(each: Side, batch: Batch, config: TrainConfig) -> None:
 def plain_loss(net: SegmentationNet, batch: Batch, config: TrainConfig) -> torch.Tensor:
     """The loss as one writes it without thinking of memory order or precision."""
     return segmentation_loss(
-        net((batch.images - 127.0) / 128.0),
+        net((batch.images - MEAN) / DIVISOR),
         batch.labels,
         batch.lookup,
         border_px=config.border_px,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from frugalseg import doctor
+from frugalseg import doctor, processor
 from frugalseg.cli import main
 
 INTEL = """processor\t: 0
@@ -26,12 +26,12 @@ ARM = "processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\n"
 
 
 def test_cpuinfo_of_two_makers() -> None:
-    model, flags = doctor.parse_cpuinfo(INTEL)
+    model, flags = processor.parse_cpuinfo(INTEL)
     assert model == "Intel(R) Xeon(R) Platinum 8488C"
     assert flags is not None
     assert {"avx512_vnni", "amx_int8"} <= flags
-    assert doctor.parse_cpuinfo(ARM) == (None, frozenset({"fp", "asimd", "bf16", "i8mm"}))
-    assert doctor.parse_cpuinfo("") == (None, None)
+    assert processor.parse_cpuinfo(ARM) == (None, frozenset({"fp", "asimd", "bf16", "i8mm"}))
+    assert processor.parse_cpuinfo("") == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_cpuinfo_of_two_makers() -> None:
     ],
 )
 def test_features_are_named(text: str, features: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_read_cpuinfo", lambda: text)
-    processor = doctor.examine(Path.cwd())["processor"]
-    assert processor["features"] == features
-    assert processor["model"]
+    monkeypatch.setattr(processor, "_read_cpuinfo", lambda: text)
+    found = doctor.examine(Path.cwd())["processor"]
+    assert found["features"] == features
+    assert found["model"]
 
 
 def test_facts_agree_with_other_sources(tmp_path: Path) -> None:

@@ -1,37 +1,20 @@
-"""Images of any size through an engine: tiles, flips, scale, ensembles. The engine here is hand-made and exact."""
+"""Images of any size through an engine: tiles, flips, scale, ensembles. The engine here sees darkness."""
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
+from frugalseg.engines.testing import DarknessEngine
 from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import probability_map, resize_image, resize_labels, segment, to_full_size
 
 
-class Darkness:
-    """Engine that calls dark pixels foreground, after a small blur; its stride is 8."""
-
-    stride = 8
-    halo_px = 4
-
-    def __init__(self, sharpness=6.0):
-        self.sharpness = sharpness
-        self.sizes = []
-
-    def run(self, images):
-        self.sizes.append(images.shape[2:])
-        blurred = ndimage.uniform_filter(images.mean(axis=1), size=(1, 3, 3), mode="nearest")
-        front = 1 / (1 + np.exp(self.sharpness * blurred))
-        return np.stack([1 - front, front, np.zeros_like(front)], axis=1).astype(np.float32)
-
-
-class Lopsided(Darkness):
+class Lopsided(DarknessEngine):
     """Engine that sees an object in the left half of whatever it is given."""
 
     def run(self, images):
         result = super().run(images)
         result[:, 1] = 0
-        result[:, 1, :, : images.shape[3] // 2] = 1
+        result[:, 1, :, : images.shape[2] // 2] = 1
         result[:, 0] = 1 - result[:, 1]
         return result
 
@@ -46,8 +29,8 @@ def picture(height=93, width=131):
 
 def test_tiles_equal_the_whole():
     image = picture()
-    whole = probability_map(Darkness(), image)
-    engine = Darkness()
+    whole = probability_map(DarknessEngine(), image)
+    engine = DarknessEngine()
     tiled = probability_map(engine, image, core_px=24)
     assert len(engine.sizes) > 10
     assert whole.shape == (3, 93, 131)
@@ -56,23 +39,51 @@ def test_tiles_equal_the_whole():
 
 def test_too_small_a_halo_would_show():
     image = picture()
-    tiled = probability_map(Darkness(), image, core_px=24, halo_px=0)
-    assert np.abs(tiled - probability_map(Darkness(), image)).max() > 1e-3
+    tiled = probability_map(DarknessEngine(), image, core_px=24, halo_px=0)
+    assert np.abs(tiled - probability_map(DarknessEngine(), image)).max() > 1e-3
 
 
-def test_flips_are_averaged_and_turned_back():
+def test_turns_are_averaged_and_turned_back():
     image = picture(64, 64)
     mean = probability_map(Lopsided(), image, tta=True)
     np.testing.assert_allclose(mean[1], 0.5)
     np.testing.assert_allclose(
-        probability_map(Darkness(), image, tta=True), probability_map(Darkness(), image), atol=1e-6
+        probability_map(DarknessEngine(), image, tta=True), probability_map(DarknessEngine(), image), atol=1e-6
     )
+
+
+def test_all_eight_turns_differ_and_come_back():
+    class Corner(DarknessEngine):
+        """Sees an object in one eighth of its input: left of the diagonal, top left."""
+
+        def run(self, images):
+            result = np.zeros((1, 3, *images.shape[1:3]), dtype=np.float32)
+            rows, columns = np.mgrid[: images.shape[1], : images.shape[2]]
+            result[0, 1] = (rows < images.shape[1] // 2) & (columns < rows)
+            return result
+
+    mean = probability_map(Corner(), picture(64, 64), tta=True)[1]
+    off_diagonal = ~(np.eye(64, dtype=bool) | np.eye(64, dtype=bool)[:, ::-1])
+    np.testing.assert_allclose(mean[off_diagonal], 1 / 8)
+    np.testing.assert_allclose(mean[~off_diagonal], 0)
+
+
+def test_tta_also_averages_over_scales():
+    image = picture(160, 160)
+    engine = DarknessEngine(40.0)
+    found = segment([engine], image, scale=0.5, settings=InstanceSettings(), tta=True)
+    assert sorted(set(engine.sizes)) == [(64, 64), (80, 80), (96, 96)]
+    assert len(engine.sizes) == 24
+    assert found.probabilities.shape == (3, 80, 80)
+    plain = segment([engine], image, scale=0.5, settings=InstanceSettings())
+    assert found.labels.max() == plain.labels.max() == 2
+    assert ((found.labels > 0) == (plain.labels > 0)).mean() > 0.98
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.37, 1.6])
 def test_objects_come_back_at_full_size_where_they_were(scale):
     image = picture()
-    found = segment([Darkness(40.0)], image, scale=scale, settings=InstanceSettings())
+    found = segment([DarknessEngine(40.0)], image, scale=scale, settings=InstanceSettings())
     assert found.labels.shape == image.shape[:2]
     assert found.labels.max() == 2
     dark = image[..., 0] < 100
@@ -86,8 +97,12 @@ def test_objects_come_back_at_full_size_where_they_were(scale):
 
 def test_an_ensemble_is_the_mean_of_its_members():
     image = picture()
-    one, other = (segment([Darkness(s)], image, scale=1, settings=InstanceSettings()).probabilities for s in (2.0, 9.0))
-    both = segment([Darkness(2.0), Darkness(9.0)], image, scale=1, settings=InstanceSettings()).probabilities
+    one, other = (
+        segment([DarknessEngine(s)], image, scale=1, settings=InstanceSettings()).probabilities for s in (2.0, 9.0)
+    )
+    both = segment(
+        [DarknessEngine(2.0), DarknessEngine(9.0)], image, scale=1, settings=InstanceSettings()
+    ).probabilities
     np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
 
 
@@ -103,7 +118,7 @@ def test_touching_objects_stay_apart_and_thin_ones_survive_enlargement():
 
 
 def test_one_pixel_images_work():
-    found = segment([Darkness()], np.zeros((1, 1, 3), dtype=np.uint8), scale=0.5, settings=InstanceSettings())
+    found = segment([DarknessEngine()], np.zeros((1, 1, 3), dtype=np.uint8), scale=0.5, settings=InstanceSettings())
     assert found.labels.shape == (1, 1)
 
 

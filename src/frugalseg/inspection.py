@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,48 +10,103 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.artifact import Artifact, read_artifact, read_sizes
 from frugalseg.errors import InputError
-from frugalseg.quant import layer_reports
-from frugalseg.quant.layers import to_codes
-from frugalseg.train.folder import read_config
-from frugalseg.train.run import load_net
+from frugalseg.quant import QuantizedTensor, layer_reports
 
 
-def inspect_run(folder: Path) -> dict[str, Any]:
-    """Bits, levels, entropy and bytes of every layer of a run folder's network, and totals.
+def inspect_model(path: Path) -> dict[str, Any]:
+    """Bits, levels, entropy and bytes of every layer of a run folder's network or of a packed file, and totals.
 
     Returns
     -------
     ``layers``: one dict for each quantized weight (see :class:`frugalseg.quant.LayerReport`, with ``scale_bytes``).
-    ``relative_rmse`` there is against the float run that the phase began from, None where that lies elsewhere now.
+    ``relative_rmse`` there is against the float run that the phase began from, None where that lies elsewhere now,
+    and for packed files.
     ``totals``: ``n_values`` counts every stored number, weights, biases and the statistics of batch normalisation;
     ``mean_bits`` and ``ratio_to_float32`` are over all of them, with codes packed plainly (``bytes``) or at their
     entropy (``entropy_bytes``, what an ideal coder would reach).
+    ``file``, of packed files only: its bytes, everything included, its members, and how it runs in INT8.
     """
+    if not path.exists():
+        raise InputError(path, "no such model")
+    return _inspect_file(path) if path.is_file() else _inspect_run(path)
+
+
+def _inspect_run(folder: Path) -> dict[str, Any]:
+    from frugalseg.quant.layers import to_codes
+    from frugalseg.train.run import load_net
+
     net, card = load_net(folder)
     tensors = to_codes(net)
-    layers = []
-    for report in layer_reports(tensors, _float_weights(folder)):
-        tensor = tensors[report.name]
-        n_scales = tensor.scale.size + (0 if tensor.negative_scale is None else tensor.negative_scale.size)
-        layers.append({**asdict(report), "scale_bytes": 4 * n_scales})
     quantized = {name.removesuffix(".weight") for name in tensors}
-    floats = sum(
+    n_floats = sum(
         value.numel()
         for name, value in net.state_dict().items()
         if value.is_floating_point() and not any(name.startswith(f"{layer}.parametrizations.") for layer in quantized)
     )
-    n_values = floats + sum(layer["n_weights"] for layer in layers)
-    rest = 4 * floats + sum(layer["scale_bytes"] for layer in layers)
-    packed = rest + sum(layer["packed_bytes"] for layer in layers)
-    entropy = rest + sum(layer["entropy"] * layer["n_weights"] / 8 for layer in layers)
     return {
         "net": card.net,
         "quantization": None if card.quantization is None else asdict(card.quantization),
+        **_tables([tensors], n_floats, _float_weights(folder)),
+    }
+
+
+def _inspect_file(path: Path) -> dict[str, Any]:
+    artifact, sizes = read_artifact(path), read_sizes(path)
+    n_floats = sum(array.size for member in artifact.members for array in member.floats.values())
+    spec = artifact.card.quantization
+    return {
+        "net": artifact.card.net,
+        "quantization": None if spec is None else asdict(spec),
+        **_tables([member.quantized for member in artifact.members], n_floats, None),
+        "file": {
+            "bytes": sizes.file_bytes,
+            "header_bytes": sizes.header_bytes,
+            "graph_bytes": sizes.graph_bytes,
+            "ratio_to_float32": sizes.ratio_to_float32,
+            "members": len(artifact.members),
+            "licence": artifact.licence,
+            "int8": _int8(artifact),
+        },
+    }
+
+
+def _int8(artifact: Artifact) -> dict[str, Any] | None:
+    """How well the weights fit into 8 bits; None where the file holds no ranges of activations."""
+    if artifact.graph is None or not all(member.activations for member in artifact.members):
+        return None
+    from frugalseg.graphs import int8_model
+
+    layers = [layer for member in artifact.members for layer in int8_model(artifact, member)[1]]
+    return {
+        "layers": len(layers),
+        "exact_channels": sum(layer.exact_channels for layer in layers),
+        "channels": sum(layer.n_channels for layer in layers),
+        "largest_relative_rmse": max((layer.relative_rmse for layer in layers), default=0.0),
+    }
+
+
+def _tables(
+    members: list[Mapping[str, QuantizedTensor]], n_floats: int, reference: Mapping[str, NDArray[np.float32]] | None
+) -> dict[str, Any]:
+    """``layers`` and ``totals`` of networks with these codes and so many float numbers beside."""
+    layers = []
+    for index, tensors in enumerate(members):
+        prefix = f"{index}/" if len(members) > 1 else ""
+        for report in layer_reports(tensors, reference):
+            tensor = tensors[report.name]
+            n_scales = tensor.scale.size + (0 if tensor.negative_scale is None else tensor.negative_scale.size)
+            layers.append({**asdict(report), "name": prefix + report.name, "scale_bytes": 4 * n_scales})
+    n_values = n_floats + sum(layer["n_weights"] for layer in layers)
+    rest = 4 * n_floats + sum(layer["scale_bytes"] for layer in layers)
+    packed = rest + sum(layer["packed_bytes"] for layer in layers)
+    entropy = rest + sum(layer["entropy"] * layer["n_weights"] / 8 for layer in layers)
+    return {
         "layers": layers,
         "totals": {
             "n_values": n_values,
-            "n_float_values": floats,
+            "n_float_values": n_floats,
             "float32_bytes": 4 * n_values,
             "bytes": packed,
             "entropy_bytes": round(entropy),
@@ -64,6 +120,9 @@ def inspect_run(folder: Path) -> dict[str, Any]:
 
 def _float_weights(folder: Path) -> dict[str, NDArray[np.float32]] | None:
     """Weights of the float run that a quantized one began from, by tensor name; None where it is gone."""
+    from frugalseg.train.folder import read_config
+    from frugalseg.train.run import load_net
+
     source = read_config(folder).get("source")
     if source is None:
         return None

@@ -16,6 +16,9 @@ CARD = "model.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 
+MEAN, DIVISOR = 127.0, 128.0
+"""Networks get (colour - MEAN) / DIVISOR, colours 0-255: as EfficientNet-Lite was trained; the same for all."""
+
 
 @dataclass(frozen=True)
 class ModelCard:

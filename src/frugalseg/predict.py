@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import save as serialise
 from skimage.measure import regionprops
 
+from frugalseg.artifact import Artifact, read_artifact
 from frugalseg.atomic import write_bytes, write_text
 from frugalseg.engines import Engine
-from frugalseg.errors import InputError, Problem
+from frugalseg.errors import ConfigError, InputError, Problem
+from frugalseg.graphs.precision import Precision
 from frugalseg.images import (
     image_stem,
     is_image_name,
@@ -34,6 +38,8 @@ from frugalseg.segmentation import Segmented, segment
 log = logging.getLogger(__name__)
 
 TABLE = "objects.csv"
+
+EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 
 MAX_RATIO = 16.0
 """Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
@@ -62,61 +68,129 @@ class Outputs:
     probabilities: bool = False
 
 
-def load_model(paths: Sequence[Path], *, precision: str = "auto", device: str = "auto") -> Model:
-    """Load one run folder, or several as an ensemble whose probabilities are averaged.
+def load_model(
+    paths: Sequence[Path],
+    *,
+    engine: EngineName = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    device: str = "auto",
+    threads: int = 0,
+) -> Model:
+    """Load one packed file or run folder, or several as an ensemble whose probabilities are averaged.
 
-    A folder that ``frugalseg train --folds`` made stands for its folds' runs.
+    A folder that ``frugalseg train --folds`` made stands for its folds' runs, a packed file for all its members.
+
+    Parameters
+    ----------
+    engine
+        ``auto`` is OpenVINO for packed files, which then need no torch, and torch for run folders.
+    precision, device, threads
+        Arithmetic of the convolutions; where to run; 0 means all cores.
 
     Raises
     ------
     InputError
         A path holds no finished model, or the members do not fit together.
+    ConfigError
+        The engine cannot do what was asked for, or is not installed.
     """
-    from frugalseg.train.folds import fold_folders
-
-    problems = [Problem(str(path), reason) for path in paths if (reason := _no_folder(path))]
+    problems = [Problem(str(path), "no such model") for path in paths if not path.exists()]
     if problems:
         raise InputError.of(problems)
-    folders = [folder for path in paths for folder in (fold_folders(path) or [path])]
-    members = [_load_torch(folder, precision, device) for folder in folders]
-    card = members[0][1]
-    for folder, (_, other) in zip(folders, members, strict=True):
-        if other.class_names != card.class_names:
-            raise InputError(folder, f"has the classes {other.class_names}, the first member has {card.class_names}")
-        if other.net != card.net or not math.isclose(other.scale, card.scale, rel_tol=0.25):
-            raise InputError(folder, "differs from the first member in network or image scale")
-    return Model(tuple(engine for engine, _ in members), card)
+    models = [
+        _load_packed(path, engine, precision, device, threads)
+        if path.is_file()
+        else _load_runs(path, engine, precision, device, threads)
+        for path in paths
+    ]
+    card = models[0].card
+    for path, model in zip(paths, models, strict=True):
+        if model.card.class_names != card.class_names:
+            raise InputError(path, f"has the classes {model.card.class_names}, the first model {card.class_names}")
+        if model.card.net != card.net or not math.isclose(model.card.scale, card.scale, rel_tol=0.25):
+            raise InputError(path, "differs from the first model in network or image scale")
+    return Model(tuple(each for model in models for each in model.engines), card)
 
 
-def _no_folder(path: Path) -> str | None:
-    """Why a path cannot be a run folder, or None."""
-    if path.is_dir():
-        return None
-    return (
-        "is a file, not the run folder of a training" if path.exists() else "no such folder (a model is a run folder)"
+def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, threads: int) -> Model:
+    if path.suffix != ".fseg":
+        raise InputError(path, "is neither a run folder nor a packed model (.fseg)")
+    artifact = read_artifact(path)
+    if engine == "torch" or device == "cuda":
+        return Model(_torch_members(artifact, path, precision, device, threads), artifact.card)
+    from frugalseg.engines.packed import packed_engines
+
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    engines = packed_engines(
+        artifact,
+        str(path),
+        engine="openvino" if engine == "auto" else engine,
+        precision=precision,
+        threads=threads,
+        digest=digest,
     )
+    return Model(engines, artifact.card)
 
 
-def _load_torch(folder: Path, precision: str, device_name: str) -> tuple[Engine, ModelCard]:
+def _torch_members(artifact: Artifact, path: Path, precision: str, device: str, threads: int) -> tuple[Engine, ...]:
+    """Engines over this package's own network with a packed file's weights."""
+    import torch
+
+    from frugalseg.graphs import float_tensors
+    from frugalseg.nets import build_net
+
+    engines = []
+    for member in artifact.members:
+        try:
+            net = build_net(artifact.card.net, len(artifact.card.class_names))
+            weights = {name: torch.from_numpy(np.array(value)) for name, value in float_tensors(member)}
+            missing = net.load_state_dict(weights, strict=False)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(path, f"does not fit the network {artifact.card.net!r} ({error})") from None
+        absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
+        if absent:
+            raise InputError(path, f"lacks {absent[0]} of the network {artifact.card.net!r}")
+        engines.append(_torch_engine(net, precision, device, threads))
+    return tuple(engines)
+
+
+def _load_runs(path: Path, engine: EngineName, precision: str, device: str, threads: int) -> Model:
+    if engine not in ("auto", "torch"):
+        raise ConfigError("engine", f"{engine} runs packed models; write one with 'frugalseg export {path} --out FILE'")
+    from frugalseg.quant.layers import bake
+    from frugalseg.train.folds import fold_folders
+    from frugalseg.train.run import load_net
+
+    engines, cards = [], []
+    for folder in fold_folders(path) or [path]:
+        try:
+            net, card = load_net(folder)
+        except ValueError as error:  # a network or a number of classes that this version cannot build
+            raise InputError(folder / CARD, str(error)) from None
+        if card.quantization is not None:
+            net = bake(net)  # the few-bit weights once, not at every run
+        engines.append(_torch_engine(net, precision, device, threads))
+        cards.append(card)
+        if (card.class_names, card.net) != (cards[0].class_names, cards[0].net):
+            raise InputError(folder, "differs from the first member in classes or network")
+    return Model(tuple(engines), cards[0])
+
+
+def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> Engine:
     import torch
 
     from frugalseg.engines.torch import TorchEngine, has_bf16
-    from frugalseg.quant.layers import bake
-    from frugalseg.train.run import load_net
 
-    try:
-        net, card = load_net(folder)
-    except ValueError as error:  # a network or a number of classes that this version cannot build
-        raise InputError(folder / CARD, str(error)) from None
-    if card.quantization is not None:
-        net = bake(net)  # the few-bit weights once, not at every run
+    if precision == "int8":
+        raise ConfigError("precision", "int8 needs a packed model (frugalseg export) and OpenVINO or ONNX Runtime")
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     cuda = torch.cuda.is_available()
     if device_name == "cuda" and not cuda:
-        raise InputError("--device", "cuda asked for, but torch finds no CUDA device")
+        raise ConfigError("device", "cuda asked for, but torch finds no CUDA device")
     device = torch.device("cuda" if cuda and device_name != "cpu" else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
-    net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TorchEngine(net, bf16=bf16), card
+    return TorchEngine(net.to(device, memory_format=torch.channels_last), bf16=bf16)
 
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:
@@ -180,7 +254,7 @@ def predict_files(
     model, files, outputs
         What runs, on what, and where results go. A label map carries its image's stem.
     tta
-        Average over the four flips.
+        Average over turns, mirrored turns and three scales.
     pixel_size_um
         Size of the images' pixels, where the files do not say it or say it wrongly.
     advance

@@ -18,8 +18,11 @@ from frugalseg.tiling import pad, tiles
 TILE_CORE_PX = 1024
 """Side of a tile's kept part, at the network's scale."""
 
-FLIPS = ((False, False), (False, True), (True, False), (True, True))
-"""Flips at test time: (up-down, left-right)."""
+TURNS = tuple((quarters, mirrored) for mirrored in (False, True) for quarters in range(4))
+"""What is averaged at test time: quarter turns, of the image and of its mirror image."""
+
+TTA_SCALES = (1.0, 0.8, 1.2)
+"""And factors on the image scale; the first is the one that objects are made at."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,6 @@ class Segmented:
     classes: dict[int, int]
     confidences: dict[int, float]
     probabilities: ProbabilityMap
-
-
-def normalise(image: Image) -> NDArray[np.float32]:
-    """Colours 0-255 to about -1…1: (x - 127) / 128, as EfficientNet-Lite was trained; the same for all networks."""
-    return (image.astype(np.float32) - 127.0) / 128.0
 
 
 def resize_image(image: Image, scale: float) -> Image:
@@ -69,7 +67,7 @@ def probability_map(
     image
         Colours (H, W, 3), at the network's scale.
     tta
-        Average over the four flips.
+        Average over the eight turns and mirrored turns.
     core_px, halo_px
         Tile size and context; the engine's own receptive field by default, so that tiles equal the whole.
 
@@ -82,7 +80,7 @@ def probability_map(
     halo = engine.halo_px if halo_px is None else halo_px
     result: ProbabilityMap | None = None
     for tile in tiles(*padded.shape[:2], core_px=core_px, halo_px=halo, stride=engine.stride):
-        maps = _run(engine, normalise(padded[tile.read]).transpose(2, 0, 1), tta)
+        maps = _run(engine, padded[tile.read], tta)
         if result is None:
             result = np.empty((maps.shape[0], *padded.shape[:2]), dtype=np.float32)
         result[(slice(None), *tile.write)] = maps[(slice(None), *tile.keep)]
@@ -90,14 +88,15 @@ def probability_map(
     return result[:, :height, :width]
 
 
-def _run(engine: Engine, image: NDArray[np.float32], tta: bool) -> ProbabilityMap:
-    """One tile (3, H, W) through the network, averaged over its flips if asked for."""
+def _run(engine: Engine, image: Image, tta: bool) -> ProbabilityMap:
+    """One tile (H, W, 3) through the network, averaged over its turns if asked for."""
     total: ProbabilityMap | None = None
-    chosen = FLIPS if tta else FLIPS[:1]
-    for vertical, horizontal in chosen:
-        turned = image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+    chosen = TURNS if tta else TURNS[:1]
+    for quarters, mirrored in chosen:
+        turned = np.rot90(image[:, ::-1] if mirrored else image, quarters)
         maps = engine.run(np.ascontiguousarray(turned)[None])[0]
-        maps = maps[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+        maps = np.rot90(maps, -quarters, axes=(1, 2))
+        maps = maps[:, :, ::-1] if mirrored else maps
         total = maps if total is None else total + maps
     assert total is not None
     return total / np.float32(len(chosen)) if tta else total
@@ -118,10 +117,10 @@ def segment(
         Factor from the image's pixels to the network's.
     settings
         How probabilities become objects.
+    tta
+        Average over turns, mirrored turns and three scales: 25 times the work.
     """
-    small = resize_image(image, scale)
-    maps = [probability_map(engine, small, tta=tta) for engine in engines]
-    mean = maps[0] if len(maps) == 1 else np.asarray(np.mean(maps, axis=0, dtype=np.float32))
+    mean = _mean_map(engines, image, scale, tta)
     labels = separate(mean, settings)
     return Segmented(
         labels=to_full_size(labels, mean, image.shape[0], image.shape[1], settings),
@@ -129,6 +128,23 @@ def segment(
         confidences=object_confidences(labels, mean),
         probabilities=mean,
     )
+
+
+def _mean_map(engines: Sequence[Engine], image: Image, scale: float, tta: bool) -> ProbabilityMap:
+    """The mean of all engines' maps, with `tta` over scales too, at `scale`."""
+    total: ProbabilityMap | None = None
+    factors = TTA_SCALES if tta else TTA_SCALES[:1]
+    for factor in factors:
+        small = resize_image(image, scale * factor)
+        for engine in engines:
+            maps = probability_map(engine, small, tta=tta)
+            if total is None:
+                total = maps
+            else:
+                total += maps if maps.shape == total.shape else _resize_maps(maps, *total.shape[1:])
+    assert total is not None
+    n = len(factors) * len(engines)
+    return total / np.float32(n) if n > 1 else total
 
 
 def to_full_size(
@@ -163,6 +179,11 @@ def _shrink_by_one(labels: LabelMap) -> LabelMap:
     """Objects without the pixels that touch something else."""
     same = ndimage.minimum_filter(labels, size=3) == ndimage.maximum_filter(labels, size=3)
     return np.where(same, labels, 0).astype(np.int32)
+
+
+def _resize_maps(maps: ProbabilityMap, height: int, width: int) -> ProbabilityMap:
+    """All channels at another size."""
+    return np.stack([_resize_float(np.ascontiguousarray(channel), height, width) for channel in maps])
 
 
 def _resize_float(channel: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

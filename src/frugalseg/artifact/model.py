@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.model_files import ModelCard
+from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.quant.tensors import QuantizedTensor
 
 FloatTensor = NDArray[np.float32] | NDArray[np.float16]
@@ -64,5 +64,5 @@ class Artifact:
     members: tuple[Member, ...]
     graph: bytes | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    mean: float = 127.0
-    divisor: float = 128.0
+    mean: float = MEAN
+    divisor: float = DIVISOR

@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a network on annotated images",
     "quantize": "bring a trained network to few bits a weight",
     "inspect": "how many bits a trained network takes",
+    "export": "write a trained network as one packed file, or for other programs",
     "predict": "segment images with a trained model",
     "evaluate": "score label maps by the GlaS challenge's metrics",
     "doctor": "what this machine has, and what is missing",

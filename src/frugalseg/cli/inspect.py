@@ -1,4 +1,4 @@
-"""``frugalseg inspect RUN``."""
+"""``frugalseg inspect MODEL``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="finished run folder")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="packed model (.fseg), or finished run folder")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print a line for each quantized layer and the totals."""
-    from frugalseg.inspection import inspect_run
+    from frugalseg.inspection import inspect_model
 
-    document = inspect_run(args.run)
+    document = inspect_model(args.model)
     if not args.json:
         _print(document)
     return document
@@ -49,3 +49,16 @@ def _print(document: dict[str, Any]) -> None:
         f"at their entropy {total['entropy_bytes']:,} bytes, {total['mean_entropy_bits']:.2f} bits each, "
         f"{total['entropy_ratio_to_float32']:.1f} times smaller"
     )
+    if "file" in document:
+        file = document["file"]
+        console.print(
+            f"file {file['bytes']:,} bytes in all, {file['ratio_to_float32']:.1f} times smaller than float32;"
+            f" {file['members']} network{'s' if file['members'] > 1 else ''}; licence of the weights: {file['licence']}"
+        )
+        int8 = file["int8"]
+        console.print(
+            "no ranges for INT8"
+            if int8 is None
+            else f"INT8: {int8['layers']} layers, {int8['exact_channels']:,} of {int8['channels']:,} channels exact,"
+            f" relative error of weights at most {int8['largest_relative_rmse']:.3f}"
+        )

@@ -9,14 +9,18 @@ from typing import Any
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder of 'frugalseg train'")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="packed model (.fseg), or run folder of 'frugalseg train'"
+    )
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for label maps, overlays and objects.csv"
     )
     parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
-                        help="a further run folder, for an ensemble: probabilities are averaged")  # fmt: skip
-    parser.add_argument("--tta", action="store_true", help="average over the four flips (four times slower)")
+                        help="a further model, for an ensemble: probabilities are averaged")  # fmt: skip
+    parser.add_argument(
+        "--tta", action="store_true", help="average over turns, mirrored turns and three scales (25 times slower)"
+    )
     parser.add_argument(
         "--pixel-size", type=float, metavar="UM", help="edge of the images' pixels in µm, if the files do not say"
     )
@@ -24,8 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probabilities", action="store_true", help="save the probability maps too")
     parser.add_argument("--no-overlays", action="store_true", help="save no pictures")
     parser.add_argument(
-        "--precision", choices=("auto", "bf16", "fp32"), default="auto", help="arithmetic of the convolutions"
-    )
+        "--precision", choices=("auto", "int8", "bf16", "fp32"), default="auto",
+        help="arithmetic of the convolutions (default: the fastest that model and processor allow)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=("auto", "openvino", "onnxruntime", "torch"), default="auto",
+        help="what runs the network (default: openvino for packed models, torch for run folders)",
+    )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0 means all cores")
 
@@ -33,7 +42,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Segment the images."""
     import math
-    import os
 
     from rich.console import Console
     from rich.progress import Progress
@@ -52,10 +60,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise InputError(args.out, "holds the images themselves; label maps would overwrite them")
     if any(args.out.resolve() == path.resolve() for path in (args.model, *args.member)):
         raise InputError(args.out, "is the run folder itself; choose another folder for the results")
-    import torch
-
-    torch.set_num_threads(args.threads or os.cpu_count() or 1)
-    model = load_model([args.model, *args.member], precision=args.precision, device=args.device)
+    model = load_model(
+        [args.model, *args.member],
+        engine=args.engine,
+        precision=args.precision,
+        device=args.device,
+        threads=args.threads,
+    )
     outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

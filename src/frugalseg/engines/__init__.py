@@ -11,7 +11,7 @@ __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """Turns normalised images into probability maps.
+    """Turns images at the network's scale into probability maps.
 
     Attributes
     ----------
@@ -27,6 +27,6 @@ class Engine(Protocol):
     @property
     def halo_px(self) -> int: ...
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability maps (N, C + 2, H, W) of normalised images (N, 3, H, W)."""
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probability maps (N, C + 2, H, W) of images (N, H, W, 3), colours 0-255."""
         ...

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from frugalseg.model_files import DIVISOR, MEAN
 from frugalseg.nets import SegmentationNet, probabilities
 
 
@@ -32,14 +33,14 @@ class TorchEngine:
     def halo_px(self) -> int:
         return self.net.halo_px
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         device = next(self.net.parameters()).device
         was_training = self.net.training
         self.net.eval()
         try:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                x = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-                maps = probabilities(self.net(x).float())
+                colours = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)  # channels_last as it lies
+                maps = probabilities(self.net((colours.float() - MEAN) / DIVISOR).float())
         finally:
             self.net.train(was_training)
         return maps.cpu().numpy()

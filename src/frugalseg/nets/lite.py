@@ -118,7 +118,7 @@ class LiteNet(SegmentationNet):
 
     stride: ClassVar[int] = 32
     halo_px: ClassVar[int] = 576
-    default_object_diameter_px: ClassVar[float] = 86.0
+    default_object_diameter_px: ClassVar[float] = 62.0
     descriptor_channels: ClassVar[int] = FEATURE_CHANNELS[-1]
 
     def __init__(self, n_classes: int = 1) -> None:

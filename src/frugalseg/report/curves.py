@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from frugalseg.report.palette import LINES
+
+if TYPE_CHECKING:  # half a second to import, which segmenting should not wait for
+    from matplotlib.axes import Axes
 
 _SIDES = ("validation_", "training_")
 
@@ -38,6 +38,8 @@ def curves_png(metrics: Sequence[Mapping[str, Any]]) -> bytes:
         "Hausdorff distance (px)": [name for name in series if name.endswith("hausdorff")],
     }
     filled = {title: members for title, members in panels.items() if members}
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.6 * max(1, len(filled)), 3.4), dpi=120, layout="constrained")
     if not filled:
         figure.text(0.5, 0.5, "No measurements yet", ha="center", va="center", color="#555555")

@@ -85,12 +85,12 @@ PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
         "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192, "validate_every": 12, "min_confidence": 0.0},
     },
     "cpu": {
-        "lite": {"steps": 2600, "batch_size": 3, "patch_px": 320},
+        "lite": {"steps": 3200},
         "unet": {"steps": 1500},
         "fcn": {"steps": 900},
     },
     "gpu": {
-        "lite": {"steps": 8000, "batch_size": 16, "patch_px": 320},
+        "lite": {"steps": 8000, "batch_size": 16},
         "unet": {"steps": 8000, "batch_size": 16},
         "fcn": {"steps": 8000, "batch_size": 16, "patch_px": 512},
     },

@@ -18,6 +18,7 @@ import torch
 
 from frugalseg.errors import TrainingError
 from frugalseg.losses import segmentation_loss
+from frugalseg.model_files import DIVISOR, MEAN
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.checkpoint import Progress, load_newest, save_checkpoint, save_tensors
 from frugalseg.train.config import TrainConfig
@@ -170,7 +171,7 @@ def loss_of(net: SegmentationNet, batch: Batch, config: TrainConfig, place: Plac
     """The loss of one batch, with the graph that its gradient needs."""
     colours = batch.images.to(place.device, memory_format=torch.channels_last)
     with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
-        logits = net((colours - 127.0) / 128.0)
+        logits = net((colours - MEAN) / DIVISOR)
     return segmentation_loss(
         logits.float(),
         batch.labels.to(place.device),

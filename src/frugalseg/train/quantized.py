@@ -14,7 +14,7 @@ import torch
 from frugalseg.errors import InputError
 from frugalseg.images import LoadedSample
 from frugalseg.locking import training_lock
-from frugalseg.model_files import WEIGHTS, ModelCard
+from frugalseg.model_files import DIVISOR, MEAN, WEIGHTS, ModelCard
 from frugalseg.nets import SegmentationNet
 from frugalseg.quant import QuantSpec
 from frugalseg.quant.batch_norm import reestimate_batch_norm
@@ -159,7 +159,7 @@ def _inputs(images: Sequence[PreparedImage], plan: Plan, n_batches: int) -> Iter
     """Normalised patches as training sees them, of steps beyond the phase's."""
     for step in range(plan.config.steps, plan.config.steps + n_batches):
         colours = draw_batch(images, plan.config, step).images
-        yield ((colours - 127.0) / 128.0).to(plan.place.device, memory_format=torch.channels_last)
+        yield ((colours - MEAN) / DIVISOR).to(plan.place.device, memory_format=torch.channels_last)
 
 
 def _sha256(path: Path) -> str:

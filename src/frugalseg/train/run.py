@@ -180,7 +180,7 @@ def run_loop(
 def score_network(
     net: SegmentationNet, samples: Sequence[LoadedSample], card: ModelCard, place: Place
 ) -> dict[str, float | None]:
-    """Pooled figures of a network on annotated images, predicted as ``frugalseg predict`` does without flips."""
+    """Pooled figures of a network on annotated images, predicted as ``frugalseg predict`` does without ``--tta``."""
     engine = TorchEngine(net, bf16=place.bf16)
     scores = []
     for sample in samples:

@@ -1,0 +1,101 @@
+"""From finished run folders to one packed model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from frugalseg.artifact import Artifact, Member
+from frugalseg.errors import ConfigError, InputError
+from frugalseg.model_files import ModelCard
+from frugalseg.nets import SegmentationNet
+from frugalseg.nets.onnx_graph import weightless_graph
+from frugalseg.quant.layers import bake, to_codes
+from frugalseg.train.folder import CONFIG, read_config
+from frugalseg.train.folds import fold_folders
+from frugalseg.train.run import load_net
+
+NO_LICENCE = "not stated"
+
+
+def member_folders(runs: Sequence[Path]) -> list[Path]:
+    """The run folders meant by paths: a cross-validation stands for its folds' runs."""
+    for path in runs:
+        if not path.is_dir():
+            raise InputError(path, "is a file, not the run folder of a training" if path.exists() else "no such folder")
+    return [folder for path in runs for folder in (fold_folders(path) or [path])]
+
+
+def check_members(folders: Sequence[Path], cards: Sequence[ModelCard]) -> None:
+    """Refuse runs that cannot be averaged: other classes, another network, another scale."""
+    for folder, card in zip(folders, cards, strict=True):
+        first = cards[0]
+        if card.class_names != first.class_names:
+            raise InputError(folder, f"has the classes {card.class_names}, the first member has {first.class_names}")
+        if card.net != first.net or not math.isclose(card.scale, first.scale, rel_tol=0.25):
+            raise InputError(folder, "differs from the first member in network or image scale")
+
+
+def pack_runs(runs: Sequence[Path], *, licence: str = NO_LICENCE) -> Artifact:
+    """One packed model of one run, or of several as an ensemble; without ranges for INT8.
+
+    Raises
+    ------
+    InputError
+        A run is unfinished or damaged, or the members do not fit together.
+    """
+    folders = member_folders(runs)
+    loaded = [load_net(folder) for folder in folders]
+    cards = [card for _, card in loaded]
+    check_members(folders, cards)
+    if any(card.quantization != cards[0].quantization for card in cards):
+        raise InputError(folders[0], "and another member are quantized differently; one file holds one kind")
+    first = loaded[0][0]
+    return Artifact(
+        card=cards[0],
+        stride=first.stride,
+        halo_px=first.halo_px,
+        licence=licence,
+        members=tuple(pack_net(net) for net, _ in loaded),
+        graph=weightless_graph(bake(first)),
+        provenance={"members": [_provenance(folder) for folder in folders]},
+    )
+
+
+def pack_net(net: SegmentationNet) -> Member:
+    """The tensors of a network: codes of its quantized weights, everything else as it is.
+
+    Raises
+    ------
+    ConfigError
+        Some weights are still between two of INQ's portions.
+    """
+    try:
+        quantized = to_codes(net)
+    except ValueError as error:
+        raise ConfigError("quantization", str(error)) from None
+    floats = {
+        name: value.detach().cpu().numpy()
+        for name, value in bake(net).state_dict().items()
+        if value.is_floating_point() and name not in quantized
+    }
+    return Member(quantized, floats)
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """How a member was trained; no folder of the machine that did it."""
+    if not (folder / CONFIG).exists():
+        return {}
+    document = read_config(folder)
+    data = {name: document["data"].get(name) for name in ("layout", "subset", "sha256")}
+    data["n_images"] = len(document["data"].get("train", ()))
+    kept: dict[str, Any] = {
+        "config": document["config"],
+        "quantize": document.get("quantize"),
+        "data": data,
+        "environment": document.get("environment"),
+    }
+    return dict(json.loads(json.dumps(kept)))

@@ -1,0 +1,70 @@
+"""A weightless graph and a member's tensors become one ONNX model: in fp32, for whatever runs ONNX."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from frugalseg.artifact import Artifact, Member
+from frugalseg.graphs.check import INPUT
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+_MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5  # numbers of the fields in ONNX's protocol buffers
+
+
+def float_model(artifact: Artifact, member: Member) -> bytes:
+    """The member as a serialised ONNX model in fp32: ``image`` in, ``logits`` out.
+
+    Tensors are appended one by one as further pieces of the graph, which protocol buffers merge on reading, so that
+    memory holds them once.
+    """
+    assert artifact.graph is not None
+    pieces = [artifact.graph]
+    for name, array in float_tensors(member):
+        tensor = numpy_helper.from_array(np.ascontiguousarray(array), name).SerializeToString()
+        pieces.append(_field(_MODEL_GRAPH, _field(_GRAPH_INITIALIZER, tensor)))
+    return b"".join(pieces)
+
+
+def float_tensors(member: Member) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """All tensors of a member in fp32, by name; quantized ones decoded one at a time."""
+    for name, quantized in member.quantized.items():
+        yield name, quantized.dequantize()
+    for name, array in member.floats.items():
+        yield name, array.astype(np.float32, copy=False)
+
+
+def calibration_model(artifact: Artifact, member: Member) -> tuple[bytes, list[str]]:
+    """As :func:`float_model`, but what comes out are the inputs of all convolutions, the image's excepted.
+
+    Returns
+    -------
+    model, names
+        The serialised model and its outputs' names.
+    """
+    assert artifact.graph is not None
+    model = onnx.load_from_string(artifact.graph)
+    inputs = [node.input[0] for node in model.graph.node if node.op_type in CONVOLUTIONS]
+    names = [name for name in dict.fromkeys(inputs) if name != INPUT]
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4) for name in names)
+    return float_model(dataclasses.replace(artifact, graph=model.SerializeToString()), member), names
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes in protocol buffers' encoding."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])

@@ -1,0 +1,183 @@
+"""Graphs without weights, with weights, in INT8; judged by torch, ONNX's checker and ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+from packed_nets import image, normalised, packed_net, settled_net, with_ranges
+
+from frugalseg.artifact import Artifact, artifact_bytes
+from frugalseg.engines.openvino import observe
+from frugalseg.errors import InputError
+from frugalseg.graphs import calibration_model, checked_graph, float_model, int8_model
+from frugalseg.nets import NETS
+from frugalseg.quant import QuantSpec
+
+SIDES = {"lite": (96, 128), "unet": (64, 96), "fcn": (64, 128)}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", params=sorted(NETS))
+def model(request: pytest.FixtureRequest) -> tuple[str, torch.nn.Module, Artifact]:
+    net = settled_net(request.param, n_classes=2)
+    return request.param, net, packed_net(net, request.param)
+
+
+def logits_of(content: bytes, name: str, seed: int = 3) -> tuple[np.ndarray, torch.Tensor]:
+    x = normalised(image(*SIDES[name], seed))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": x.numpy()})[0], x
+
+
+def test_weightless_graph_holds_no_weight_and_fits_in_a_few_kilobytes(model: tuple) -> None:
+    _, net, artifact = model
+    graph = checked_graph(artifact, "model").graph
+    assert not graph.initializer
+    assert len(artifact.graph or b"") < 80_000
+    read = {item for node in graph.node for item in node.input}
+    tensors = {key for key, value in net.state_dict().items() if value.is_floating_point()}
+    assert tensors <= read
+
+
+def test_graph_with_weights_is_valid_and_computes_what_torch_computes(model: tuple) -> None:
+    name, net, artifact = model
+    content = float_model(artifact, artifact.members[0])
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    found, x = logits_of(content, name)
+    with torch.no_grad():
+        wanted = net(x).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * max(1.0, np.abs(wanted).max()))
+
+
+def test_other_sizes_than_the_traced_one(model: tuple) -> None:
+    _, net, artifact = model
+    x = normalised(image(net.stride, 3 * net.stride, 5), image(net.stride, 3 * net.stride, 6))
+    session = onnxruntime.InferenceSession(float_model(artifact, artifact.members[0]))
+    with torch.no_grad():
+        wanted = net(x).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": x.numpy()})[0], wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_int8_graph_is_valid_and_near(model: tuple) -> None:
+    name, net, artifact = model
+    ranges = observe(artifact, 0, [image(*SIDES[name], seed) for seed in (3, 4)], [99.99])[0]
+    int8 = with_ranges(artifact, ranges)
+    content, layers = int8_model(int8, int8.members[0])
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    assert len(layers) == sum(isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) for m in net.modules())
+    assert all(layer.relative_rmse < 0.03 for layer in layers)
+    found, x = logits_of(content, name)
+    with torch.no_grad():
+        wanted = net(x).numpy()
+    noise = np.sqrt(((found - wanted) ** 2).mean() / wanted.var())
+    assert 0 < noise < 0.3  # a random network of dozens of layers; a wrong scale anywhere gives above 1
+
+
+def test_layers_without_ranges_stay_float(model: tuple) -> None:
+    name, net, artifact = model
+    ranges = observe(artifact, 0, [image(*SIDES[name], 3)], [100.0])[0]
+    first = next(n for n in checked_graph(artifact, "m").graph.node if n.op_type == "Conv")
+    only = with_ranges(artifact, {first.input[0]: ranges[first.input[0]]})
+    content, layers = int8_model(only, only.members[0])
+    assert first.input[1] in [layer.name for layer in layers]
+    assert len(layers) < 4
+    found, x = logits_of(content, name)
+    with torch.no_grad():
+        wanted = net(x).numpy()
+    assert np.sqrt(((found - wanted) ** 2).mean() / wanted.var()) < 0.1
+
+
+@pytest.mark.parametrize("method", ["twn", "inq", "lsq", "dorefa"])
+def test_codes_of_few_bit_weights_are_the_bytes_of_the_int8_graph(method: str) -> None:
+    spec = QuantSpec.from_document({"method": method, "bits": {"twn": 2, "inq": 4, "lsq": 4, "dorefa": 3}[method]})
+    net = settled_net("unet", spec=spec)
+    if method == "inq":
+        from frugalseg.quant.freezing import advance_portion
+
+        advance_portion(net, 1.0)
+    artifact = packed_net(net, "unet", spec)
+    ranges = observe(artifact, 0, [image(64, 96, 3)], [100.0])[0]
+    int8 = with_ranges(artifact, ranges)
+    content, layers = int8_model(int8, int8.members[0])
+    assert all(layer.exact_channels == layer.n_channels for layer in layers)
+    tensors = {item.name: item for item in onnx.load_from_string(content).graph.initializer}
+    name = layers[3].name
+    stored = onnx.numpy_helper.to_array(tensors[f"{name}:bytes"])
+    weights = artifact.members[0].quantized[name].dequantize()
+    for ours, theirs in zip(stored.reshape(len(stored), -1), weights.reshape(len(weights), -1), strict=True):
+        used = np.abs(theirs) > 0
+        if used.any():
+            ratio = theirs[used] / ours[used]
+            np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+
+
+def test_calibration_sees_the_inputs_of_all_convolutions(model: tuple) -> None:
+    name, _, artifact = model
+    content, names = calibration_model(artifact, artifact.members[0])
+    graph = checked_graph(artifact, "m").graph
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    assert {node.input[0] for node in convolutions} | {"image"} == {*names, "image"}
+    session = onnxruntime.InferenceSession(content)
+    x = normalised(image(*SIDES[name], 3)).numpy()
+    found = dict(zip(names, session.run(names, {"image": x}), strict=True))
+    ranges = observe(artifact, 0, [image(*SIDES[name], 3)], [100.0])[0]
+    for key, values in found.items():
+        assert ranges[key] == pytest.approx((values.min(), values.max()), rel=1e-3, abs=1e-3)
+
+
+def altered(artifact: Artifact, change) -> Artifact:  # type: ignore[no-untyped-def]
+    graph = onnx.load_from_string(artifact.graph)
+    change(graph)
+    return dataclasses.replace(artifact, graph=graph.SerializeToString())
+
+
+def _external(model: onnx.ModelProto) -> None:
+    tensor = TensorProto(dims=[1], data_type=1, name="x", data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["secret"], value=tensor))
+
+
+ATTACKS = {
+    "loop": (lambda m: m.graph.node.append(helper.make_node("Loop", [], ["x"])), "operator"),
+    "foreign operator": (lambda m: m.graph.node.append(helper.make_node("Conv", [], ["x"], domain="evil")), "operator"),
+    "external data": (_external, "lies elsewhere"),
+    "unknown tensor": (lambda m: m.graph.node[0].input.append("nowhere"), "nothing in the file defines"),
+    "another output": (lambda m: setattr(m.graph.output[0], "name", "other"), "does not lead"),
+    "weights inside": (lambda m: m.graph.initializer.add(name="x", dims=[1], data_type=1), "more than nodes"),
+    "twice": (lambda m: m.graph.node.append(m.graph.node[0]), "twice"),
+    "a function": (lambda m: m.functions.add(name="f"), "more than nodes"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_graphs_that_no_network_needs_are_refused(attack: str) -> None:
+    change, reason = ATTACKS[attack]
+    artifact = packed_net(settled_net("unet"), "unet")
+    with pytest.raises(InputError, match=reason):
+        checked_graph(altered(artifact, change), "model.fseg")
+
+
+@pytest.mark.parametrize("graph", [None, b"", b"\xff\xff\xff", b"not a graph at all"])
+def test_no_graph_or_garbage(graph: bytes | None) -> None:
+    artifact = dataclasses.replace(packed_net(settled_net("unet"), "unet"), graph=graph)
+    with pytest.raises(InputError, match=r"model\.fseg"):
+        checked_graph(artifact, "model.fseg")
+
+
+def test_graph_and_ranges_survive_the_file() -> None:
+    from frugalseg.artifact import parse_artifact
+
+    artifact = with_ranges(packed_net(settled_net("unet"), "unet"), {"image": (-1.0, 1.0)})
+    again = parse_artifact(artifact_bytes(artifact, "x"), "x")
+    assert again.graph == artifact.graph
+    assert dict(again.members[0].activations) == {"image": (-1.0, 1.0)}
