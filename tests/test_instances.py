@@ -113,6 +113,8 @@ def test_objects_are_numbered_without_gaps_and_none_is_below_the_debris_size(see
     coarse = rng.random((2, 5, 7)).astype(np.float32).repeat(5, axis=1).repeat(5, axis=2)
     labels = separate(maps(coarse[0], coarse[1]), InstanceSettings(border_weight=weight, min_area=min_area))
     areas = np.bincount(labels.ravel())[1:]
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    areas[cut[cut > 0] - 1] *= 3  # cut by the edge: may be 2.5 times smaller
     assert (areas >= max(min_area, 1)).all()
     assert (labels[coarse[0] > 0.5] >= 0).all()
 
@@ -126,3 +128,18 @@ def test_small_objects_that_the_network_doubts_are_left_out():
     assert labels[3, 3] > 0
     assert labels[13, 3] == 0
     assert (labels[3:21, 13:27] > 0).all()
+
+
+def test_objects_cut_by_the_edge_may_be_smaller_and_more_doubtful():
+    front = np.zeros((40, 40))
+    front[0:5, 4:10] = front[12:17, 4:10] = 0.9  # 30 pixels each, the first one cut by the edge
+    settings = InstanceSettings(min_area=60)
+    labels = separate(maps(front), settings)
+    assert labels.max() == 1
+    assert (labels[0:5, 4:10] == 1).all()
+    assert separate(maps(front), InstanceSettings(min_area=80)).max() == 0
+    front = np.zeros((40, 40))
+    front[30:40, 20:40] = front[5:15, 5:25] = 0.7  # 200 pixels each, the first one cut
+    settings = InstanceSettings(min_area=60, min_confidence=0.8)  # doubt counts below 300
+    assert separate(maps(front), settings)[35, 30] == 1
+    assert separate(maps(front), settings).max() == 1
