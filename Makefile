@@ -77,7 +77,7 @@ check: $(VENV)/group-check
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-bench: $(VENV)/group-test
+bench: $(VENV)/group-bench
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(PY) $$script; done
 
 docs: $(VENV)/group-docs

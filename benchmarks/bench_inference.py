@@ -59,8 +59,9 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     runs = {load_net(path)[1].net: path for path in args.run}
-    print(f"{model_and_features()[0] or platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__},"
-          f" OpenVINO {openvino.get_version().split('-')[0]}; medians of {args.repeats}\n")  # fmt: skip
+    processor = model_and_features()[0] or platform.machine()
+    versions = f"torch {torch.__version__}, OpenVINO {openvino.get_version().split('-')[0]}"
+    print(f"{processor}, {torch.get_num_threads()} threads; {versions}; medians of {args.repeats}\n")
     for name in args.nets.split(","):
         net, artifact = _packed(name, runs.get(name))
         share = _int8_share(artifact)
@@ -143,9 +144,8 @@ def _bench_speed(
     print("| whole pipeline, image to label map | ms | times faster |\n| --- | --- | --- |")
     for way, ms in wholes.items():
         print(f"| {way} | {ms:.1f} | {wholes['torch eager fp32'] / ms:.2f} |")
-    print(
-        f"\nThe pipeline takes {wholes['ours: OpenVINO INT8'] / times['ours: OpenVINO INT8']:.2f} times the network's INT8.\n"
-    )
+    share = wholes["ours: OpenVINO INT8"] / times["ours: OpenVINO INT8"]
+    print(f"\nThe pipeline takes {share:.2f} times the network's INT8.\n")
 
 
 def _channels_last(net: SegmentationNet) -> SegmentationNet:
@@ -275,12 +275,13 @@ def _bench_files(net: SegmentationNet, artifact: Artifact) -> None:
         for form, size in sizes.items():
             print(f"| {form} | {size:,} | {sizes['fp32 safetensors'] / size:.2f} |")
         load = (
-            "import sys,time; t=time.perf_counter(); from pathlib import Path; from frugalseg.predict import load_model;"
-            "load_model([Path(sys.argv[1])], precision='int8'); print(time.perf_counter()-t)"
+            "import sys, time; t = time.perf_counter(); from pathlib import Path\n"
+            "from frugalseg.predict import load_model\n"
+            "load_model([Path(sys.argv[1])], precision='int8'); print(time.perf_counter() - t)"
         )
         times = [_timed(load, folder / "float.fseg", folder / "cache") for _ in range(3)]
     print(
-        f"\nLoading ours in a new process, imports included: {times[0]:.2f} s the first time, {min(times[1:]):.2f} s then.\n"
+        f"\nLoading ours in a new process, imports included: {times[0]:.2f} s at first, {min(times[1:]):.2f} s then.\n"
     )
 
 
