@@ -119,8 +119,9 @@ def _split(
     whole: NDArray[np.int32], n_whole: int, cores: LabelMap, n_cores: int, core_map: NDArray[np.float32]
 ) -> LabelMap:
     """Give each component to its core; flood only those components that hold several."""
-    pairs = np.unique(np.stack([whole.ravel(), cores.ravel()])[:, cores.ravel() > 0], axis=1)
-    n_inside = np.bincount(pairs[0], minlength=n_whole + 1)
+    whole_of_core = np.zeros(n_cores + 1, dtype=np.intp)
+    whole_of_core[cores] = whole  # all pixels of a core lie in one component; the background's entry means nothing
+    n_inside = np.bincount(whole_of_core[1:], minlength=n_whole + 1)
     crowded = n_inside > 1
     crowded[0] = False
     # components without several cores keep a number of their own, above the cores' numbers
@@ -157,11 +158,12 @@ def tidy(labels: LabelMap, min_area: float) -> LabelMap:
 
 def in_reading_order(labels: LabelMap) -> LabelMap:
     """The same objects numbered 1…n by their first pixel in row order."""
-    values, first = np.unique(labels, return_index=True)
-    inside = values > 0
-    values = values[inside][np.argsort(first[inside])]
-    lookup = np.zeros(int(labels.max(initial=0)) + 1, dtype=np.int32)
-    lookup[values] = np.arange(1, len(values) + 1)
+    first = np.full(int(labels.max(initial=0)) + 1, labels.size)
+    first[labels.ravel()[::-1]] = np.arange(labels.size)[::-1]  # of several values for one place the last one stays
+    first[0] = labels.size
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < labels.size)]
+    lookup = np.zeros(len(first), dtype=np.int32)
+    lookup[order] = np.arange(1, len(order) + 1)
     return lookup[labels]
 
 
@@ -177,9 +179,6 @@ def object_confidences(labels: LabelMap, probabilities: ProbabilityMap) -> dict[
 
 def _object_means(labels: LabelMap, probabilities: ProbabilityMap) -> dict[int, list[float]]:
     """For each object the means of all channels but the background."""
-    indices = np.flatnonzero(np.bincount(labels.ravel().clip(min=0)))
-    indices = indices[indices > 0]
-    if not len(indices):
-        return {}
-    columns = [ndimage.mean(channel, labels, indices) for channel in probabilities[1:]]
-    return {int(i): [float(column[k]) for column in columns] for k, i in enumerate(indices)}
+    areas = np.bincount(labels.ravel())
+    sums = [np.bincount(labels.ravel(), weights=channel.ravel()) for channel in probabilities[1:]]
+    return {int(i): [float(each[i] / areas[i]) for each in sums] for i in np.flatnonzero(areas) if i > 0}

@@ -21,7 +21,6 @@ from frugalseg.artifact import Artifact, read_artifact
 from frugalseg.atomic import write_bytes, write_text
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem
-from frugalseg.graphs.precision import Precision
 from frugalseg.images import (
     image_stem,
     is_image_name,
@@ -32,6 +31,7 @@ from frugalseg.images import (
     write_label_map,
 )
 from frugalseg.model_files import CARD, ModelCard
+from frugalseg.processor import Precision
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, segment
 

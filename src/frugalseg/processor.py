@@ -1,9 +1,13 @@
-"""Which instructions this machine's processor has, as far as the system says."""
+"""Arithmetics, and which instructions this machine's processor has for them, as far as the system says."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
+
+Precision = Literal["int8", "bf16", "fp32"]
+"""What convolutions compute in."""
 
 _FEATURES: dict[str, tuple[str, ...]] = {
     "avx2": ("avx2",),

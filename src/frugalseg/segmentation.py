@@ -164,8 +164,11 @@ def to_full_size(
     # holes that `separate` filled stay filled: deep inside an object the coarse label holds
     deep = resize_labels(_shrink_by_one(labels), height, width)
     full = np.where(deep > 0, deep, outline).astype(np.int32)
-    lost = np.setdiff1d(np.unique(inside), np.unique(full))
-    for label in lost:  # an object so thin that interpolation swallowed it keeps its coarse pixels
+    n = int(labels.max(initial=0)) + 1
+    lost = (np.bincount(inside.ravel(), minlength=n) > 0) & (np.bincount(full.ravel(), minlength=n + 1)[:n] == 0)
+    for label in (
+        np.flatnonzero(lost[1:]) + 1
+    ):  # an object so thin that interpolation swallowed it keeps its coarse pixels
         full[(inside == label) & (full == 0)] = label
     return full
 

@@ -8,6 +8,7 @@ a digest in one file), ``coding`` (codes as bytes), ``model`` (what a packed mod
 from __future__ import annotations
 
 from frugalseg.artifact.document import FORMAT
+from frugalseg.artifact.faults import FormatError
 from frugalseg.artifact.model import Artifact, Member
 from frugalseg.artifact.reading import parse_artifact, read_artifact
 from frugalseg.artifact.sizes import ArtifactSizes, TensorSize, measure_artifact, read_sizes
@@ -17,6 +18,7 @@ __all__ = [
     "FORMAT",
     "Artifact",
     "ArtifactSizes",
+    "FormatError",
     "Member",
     "TensorSize",
     "artifact_bytes",

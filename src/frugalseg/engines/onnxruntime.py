@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from frugalseg.artifact import Artifact
 from frugalseg.errors import ConfigError
-from frugalseg.graphs import INPUT, Precision, float_model, int8_model
+from frugalseg.graphs import INPUT, float_model, int8_model
+from frugalseg.processor import Precision
 
 
 class OnnxRuntimeEngine:

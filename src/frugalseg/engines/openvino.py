@@ -17,8 +17,7 @@ from openvino.preprocess import PrePostProcessor
 from frugalseg.arrays import Image
 from frugalseg.artifact import Artifact
 from frugalseg.engines.cache import cache_key, load_compiled, store_compiled
-from frugalseg.graphs import INPUT, Precision, calibration_model, float_model, int8_model
-from frugalseg.processor import model_and_features
+from frugalseg.processor import Precision, model_and_features
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +97,8 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
 
 def runnable(core: Any, artifact: Artifact, member: int, precision: Precision) -> Any:
     """The network from colours (N, H, W, 3) to probabilities (N, C + 2, H, W), not yet compiled."""
+    from frugalseg.graphs import float_model, int8_model  # a compiled network from the cache needs no ONNX
+
     weights = artifact.members[member]
     content = int8_model(artifact, weights)[0] if precision == "int8" else float_model(artifact, weights)
     model = _with_probabilities(core.read_model(content, b""))
@@ -134,6 +135,8 @@ def observe(artifact: Artifact, member: int, images: Sequence[Image], percentile
     -------
     For each percentile the lowest and highest value, by the tensor's name in the graph.
     """
+    from frugalseg.graphs import INPUT, calibration_model
+
     core = openvino.Core()
     content, names = calibration_model(artifact, artifact.members[member])
     compiled = core.compile_model(core.read_model(content, b""), "CPU", compile_options("fp32", 0))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from frugalseg.artifact import Artifact
+from frugalseg.artifact import Artifact, FormatError
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.graphs import Precision, checked_graph
-from frugalseg.processor import model_and_features
+from frugalseg.processor import Precision, model_and_features
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +18,6 @@ INT8_FEATURES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "arm_i8mm"})
 """Instructions that multiply bytes into 32-bit sums; without them INT8 gains little and may saturate."""
 
 BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "arm_bf16"})
-
-_ONNXRUNTIME_MISSING = "is not installed: pip install 'frugalseg[onnxruntime]'"
 
 
 def packed_engines(
@@ -49,20 +46,28 @@ def packed_engines(
     ConfigError
         The engine is not installed, or cannot do what was asked for.
     """
-    checked_graph(artifact, name)
+    if artifact.graph is None:
+        raise InputError(name, "holds no graph, so that only its own network can run it")
     chosen = choose_precision(artifact, name, precision, engine)
     members = range(len(artifact.members))
+    try:
+        return tuple(_engine(artifact, member, engine, chosen, threads, digest) for member in members)
+    except FormatError as fault:
+        raise InputError(name, str(fault)) from None
+
+
+def _engine(
+    artifact: Artifact, member: int, engine: PackedEngine, precision: Precision, threads: int, digest: str | None
+) -> Engine:
     if engine == "onnxruntime":
         try:
             from frugalseg.engines.onnxruntime import OnnxRuntimeEngine
         except ImportError:
-            raise ConfigError("engine", f"onnxruntime {_ONNXRUNTIME_MISSING}") from None
-        return tuple(OnnxRuntimeEngine(artifact, member, precision=chosen, threads=threads) for member in members)
+            raise ConfigError("engine", "onnxruntime is not installed: pip install 'frugalseg[onnxruntime]'") from None
+        return OnnxRuntimeEngine(artifact, member, precision=precision, threads=threads)
     from frugalseg.engines.openvino import OpenVinoEngine
 
-    return tuple(
-        OpenVinoEngine(artifact, member, precision=chosen, threads=threads, digest=digest) for member in members
-    )
+    return OpenVinoEngine(artifact, member, precision=precision, threads=threads, digest=digest)
 
 
 def choose_precision(

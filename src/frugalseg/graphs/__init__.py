@@ -5,13 +5,11 @@ from __future__ import annotations
 from frugalseg.graphs.check import INPUT, OUTPUT, checked_graph
 from frugalseg.graphs.fp32 import calibration_model, float_model, float_tensors
 from frugalseg.graphs.int8 import Int8Layer, int8_model
-from frugalseg.graphs.precision import Precision
 
 __all__ = [
     "INPUT",
     "OUTPUT",
     "Int8Layer",
-    "Precision",
     "calibration_model",
     "checked_graph",
     "float_model",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from frugalseg.artifact import Artifact
-from frugalseg.errors import InputError
+from frugalseg.artifact import Artifact, FormatError
 
 INPUT, OUTPUT = "image", "logits"
 
@@ -21,23 +20,23 @@ _LARGEST_CONSTANT = 4096  # bytes; weights are tensors of the file, not constant
 _MAX_NODES = 10_000
 
 
-def checked_graph(artifact: Artifact, name: str) -> onnx.ModelProto:
-    """The parsed graph of a packed model; errors call the model `name`.
+def checked_graph(artifact: Artifact) -> onnx.ModelProto:
+    """The parsed graph of a packed model.
 
     Raises
     ------
-    InputError
+    FormatError
         There is no graph, it cannot be parsed, or something in it cannot belong to a segmentation network.
     """
     if artifact.graph is None:
-        raise InputError(name, "holds no graph, so that only its own network can run it")
+        raise FormatError("holds no graph, so that only its own network can run it")
     try:
         model = onnx.load_from_string(artifact.graph)
     except Exception as error:  # the parser's own exception is not part of its public interface
-        raise InputError(name, f"holds a graph that cannot be parsed ({type(error).__name__})") from None
+        raise FormatError(f"holds a graph that cannot be parsed ({type(error).__name__})") from None
     fault = _fault(model, artifact)
     if fault:
-        raise InputError(name, f"holds a graph that {fault}")
+        raise FormatError(f"holds a graph that {fault}")
     return model
 
 

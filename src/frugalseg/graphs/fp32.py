@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from frugalseg.artifact import Artifact, Member
-from frugalseg.graphs.check import INPUT
+from frugalseg.graphs.check import INPUT, checked_graph
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -24,8 +23,13 @@ def float_model(artifact: Artifact, member: Member) -> bytes:
     Tensors are appended one by one as further pieces of the graph, which protocol buffers merge on reading, so that
     memory holds them once.
     """
-    assert artifact.graph is not None
-    pieces = [artifact.graph]
+    checked_graph(artifact)
+    return _with_tensors(artifact.graph or b"", member)
+
+
+def _with_tensors(graph: bytes, member: Member) -> bytes:
+    """The graph with the member's tensors appended."""
+    pieces = [graph]
     for name, array in float_tensors(member):
         tensor = numpy_helper.from_array(np.ascontiguousarray(array), name).SerializeToString()
         pieces.append(_field(_MODEL_GRAPH, _field(_GRAPH_INITIALIZER, tensor)))
@@ -48,13 +52,12 @@ def calibration_model(artifact: Artifact, member: Member) -> tuple[bytes, list[s
     model, names
         The serialised model and its outputs' names.
     """
-    assert artifact.graph is not None
-    model = onnx.load_from_string(artifact.graph)
+    model = checked_graph(artifact)
     inputs = [node.input[0] for node in model.graph.node if node.op_type in CONVOLUTIONS]
     names = [name for name in dict.fromkeys(inputs) if name != INPUT]
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4) for name in names)
-    return float_model(dataclasses.replace(artifact, graph=model.SerializeToString()), member), names
+    return _with_tensors(model.SerializeToString(), member), names
 
 
 def _field(number: int, content: bytes) -> bytes:

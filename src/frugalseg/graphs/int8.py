@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from frugalseg.artifact import Artifact, Member
+from frugalseg.graphs.check import checked_graph
 from frugalseg.graphs.fp32 import CONVOLUTIONS
 from frugalseg.quant.int8 import Int8Weights, int8_weights
 from frugalseg.quant.tensors import QuantizedTensor
@@ -118,8 +119,7 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
     layers
         One for each convolution in INT8.
     """
-    assert artifact.graph is not None
-    model = onnx.load_from_string(artifact.graph)
+    model = checked_graph(artifact)
     graph = model.graph
     writer = _Writer(member)
     norms = {node.input[0]: node for node in graph.node if node.op_type == "BatchNormalization"}

@@ -6,13 +6,14 @@ import base64
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from frugalseg import __version__
 from frugalseg.atomic import write_text
 from frugalseg.report.sections import Section
+
+if TYPE_CHECKING:  # segmenting, which needs this package for overlays, does without
+    from jinja2 import Environment
 
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
@@ -58,6 +59,8 @@ def write_report(path: Path, title: str, sections: Sequence[Section], *, summary
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("frugalseg.report"),
         autoescape=True,
