@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from frugalseg.arrays import UNKNOWN
-from frugalseg.losses import border_target, class_target, gap_weight, segmentation_loss, window_max, window_min
+from frugalseg.losses import (
+    border_target,
+    class_target,
+    gap_weight,
+    segmentation_loss,
+    size_weight,
+    window_max,
+    window_min,
+)
 
-PARTS = {"border_px": 1, "gap_px": 2, "gap_factor": 3.0, "dice_factor": 1.0, "border_factor": 1.0}
+GAPS = {"border_px": 1, "gap_px": 2, "gap_factor": 3.0}
+PARTS = {**GAPS, "diameter_px": 4.0, "small_factor": 1.0, "dice_factor": 1.0, "border_factor": 1.0}
 CE_ONLY = {**PARTS, "gap_factor": 0.0, "dice_factor": 0.0, "border_factor": 0.0}
 
 
@@ -194,6 +203,29 @@ def test_a_gap_counts_as_its_weight_says() -> None:
     for factor in (0.0, 3.0):
         loss = segmentation_loss(logits, labels, lookup, **{**CE_ONLY, "gap_px": 1, "gap_factor": factor})
         assert loss.item() == pytest.approx(30 * (1 + factor) / (3 + factor), rel=1e-5)
+
+
+def test_small_objects_weigh_as_much_more_as_they_are_narrower() -> None:
+    """Areas 1, 4 and 16 against a disc of diameter 4 (area 4 pi): widths 1.13, 2.26 and 4.51 instead of 4."""
+    labels = torch.cat([label_map("1.22.33333333 ..22.33333333"), label_map("12........... .............")])
+    weights = size_weight(labels, 4.0, 3.0)
+    width = 4 * math.sqrt(math.pi / 4)
+    assert weights[0, 0].tolist() == pytest.approx([3, 1, width / 2, width / 2, 1, *[1] * 8])
+    assert weights[1, 0].tolist() == pytest.approx([3, 3, *[1] * 11])
+    assert size_weight(labels, 4.0, 1.0).unique().tolist() == [1]
+
+
+def test_missing_a_small_object_costs_more_than_missing_a_large_one() -> None:
+    labels, lookup = label_map("1...222222222222"), torch.tensor([[0, 1, 1]])
+    losses = []
+    for missed in (1, 2):
+        logits = logits_for(torch.where(labels == missed, 0, labels), lookup, 1, 8.0, 1)
+        losses += [
+            float(segmentation_loss(logits, labels, lookup, **{**CE_ONLY, "small_factor": factor}))
+            for factor in (1.0, 3.0)
+        ]
+    assert losses[1] > 2 * losses[0]
+    assert losses[3] < losses[2]
 
 
 @settings(max_examples=25, deadline=None)

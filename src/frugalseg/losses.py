@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,6 +57,21 @@ def gap_weight(labels: Tensor, reach: int, weight: float) -> Tensor:
     return 1.0 + weight * between.float()
 
 
+def size_weight(labels: Tensor, diameter_px: float, most: float) -> Tensor:
+    """Weight of each pixel (N, H, W): how many times narrower its object is than one of `diameter_px`, 1 to `most`.
+
+    Scores count objects, losses count pixels; this makes small objects, and what an edge leaves of large ones, count
+    for more. Background has weight 1.
+    """
+    index = labels.clamp(min=0).long().flatten(1)
+    areas = torch.zeros(labels.shape[0], int(index.max()) + 1, device=labels.device)
+    areas.scatter_add_(1, index, torch.ones_like(index, dtype=torch.float32))
+    narrower = diameter_px * (math.pi / 4 / areas.clamp(min=1.0)).sqrt()
+    weights = narrower.clamp(1.0, most)
+    weights[:, 0] = 1.0
+    return torch.gather(weights, 1, index).view_as(labels)
+
+
 def class_target(labels: Tensor, lookup: Tensor) -> Tensor:
     """Class of each pixel (N, H, W): 0 background, 1…C objects, UNKNOWN kept.
 
@@ -73,10 +90,12 @@ def segmentation_loss(
     border_px: int,
     gap_px: int,
     gap_factor: float,
+    diameter_px: float,
+    small_factor: float,
     dice_factor: float,
     border_factor: float,
 ) -> Tensor:
-    """Cross-entropy of the classes, weighted in gaps; soft Dice of the foreground; cross-entropy of the border.
+    """Cross-entropy of classes and border, weighted in gaps and in small objects; soft Dice of the foreground.
 
     Parameters
     ----------
@@ -88,6 +107,8 @@ def segmentation_loss(
         (N, L) integers, see :func:`class_target`.
     border_px, gap_px
         Width of the rim, and how near two objects are that a gap between them counts more.
+    diameter_px, small_factor
+        Objects narrower than this count more, up to this many times; see :func:`size_weight`.
     gap_factor, dice_factor, border_factor
         Weights of the gaps and of the loss's parts.
 
@@ -98,6 +119,8 @@ def segmentation_loss(
     classes = class_target(labels, lookup)
     known = (classes != UNKNOWN).float()
     weight = gap_weight(labels, gap_px, gap_factor) * known
+    if small_factor > 1:
+        weight = weight * size_weight(labels, diameter_px, small_factor)
     cross = F.cross_entropy(logits[:, :-1], classes.clamp(min=0), reduction="none")
     loss = (cross * weight).sum() / weight.sum().clamp(min=1.0)
 

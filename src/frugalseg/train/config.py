@@ -38,6 +38,9 @@ class TrainConfig:
     border_px: int = setting(4, "width of the rim that the border output learns, pixels of the network's scale")
     gap_px: int = setting(6, "objects nearer than this have a gap that counts more, pixels of the network's scale")
     gap_factor: float = setting(3.0, "extra weight of such gaps")
+    small_factor: float = setting(
+        3.0, "objects narrower than the median count up to this many times more; 1 turns it off"
+    )
     dice_factor: float = setting(1.0, "weight of the soft Dice loss")
     border_factor: float = setting(1.0, "weight of the border loss")
     flip: bool = setting(True, "augment by flips")
@@ -65,6 +68,7 @@ class TrainConfig:
             "checkpoint_every": 0, "threads": 0, "seed": 0, "learning_rate": 0, "weight_decay": 0, "gap_factor": 0,
             "dice_factor": 0, "border_factor": 0, "elastic_px": 0, "stain": 0, "brightness": 0, "debris": 0, "zoom": 1,
             "encoder_rate": 0,
+            "small_factor": 1,
         }  # fmt: skip
         for name, lowest in at_least.items():
             if not getattr(self, name) >= lowest:

@@ -179,6 +179,8 @@ def loss_of(net: SegmentationNet, batch: Batch, config: TrainConfig, place: Plac
         border_px=config.border_px,
         gap_px=config.gap_px,
         gap_factor=config.gap_factor,
+        diameter_px=config.object_diameter_px or net.default_object_diameter_px,
+        small_factor=config.small_factor,
         dice_factor=config.dice_factor,
         border_factor=config.border_factor,
     )
