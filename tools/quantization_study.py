@@ -1,0 +1,265 @@
+"""The study of few-bit networks on GlaS: every cell a resumable run and one JSON result; then tables and a picture.
+
+    python tools/quantization_study.py run DATA WORK [--nets lite] [--seeds 0,1,2] [--variants inq-5,twn-2,…]
+    python tools/quantization_study.py report
+
+`run` trains the float network of each seed (`frugalseg train`, preset cpu, into WORK/NET-SEED/float; a finished run
+folder put there is used), gives each variant the same number of further steps from it (`frugalseg quantize`), packs it,
+scores the training images and test part A without averaging at test time, and writes docs/results/quantization/*.json
+and a line of the ledger. A cell whose JSON is there is skipped; an interrupted one goes on where it stopped. `report`
+writes the tables of docs/results/quantization.md between its markers, and its picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import logging
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "quantization"
+PAGE = RESULTS.parent / "quantization.md"
+LEDGER = RESULTS.parent / "test-a-ledger.md"
+PICTURE = RESULTS.parent.parent / "images" / "quantization.png"
+
+CONTROL = "float"
+VARIANTS = (CONTROL, "inq-7", "inq-5", "inq-4", "inq-3", "twn-2", "dorefa-1", "dorefa-4", "lsq-4", "lsq-2")
+STEPS = {"lite": 800, "unet": 340, "fcn": 220}
+"""About six minutes of two cores."""
+
+RATES = {CONTROL: 5e-4, "inq": 5e-4, "twn": 5e-4, "dorefa": 5e-4, "lsq": 5e-4}
+MARKER = "<!-- made by tools/quantization_study.py: {} -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("data", type=Path)
+    run.add_argument("work", type=Path)
+    run.add_argument("--nets", default="lite")
+    run.add_argument("--seeds", default="0,1,2")
+    run.add_argument("--variants", default=",".join(VARIANTS))
+    commands.add_parser("report")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    if args.command == "report":
+        report()
+        return
+    for seed in map(int, args.seeds.split(",")):
+        for net in args.nets.split(","):
+            for variant in args.variants.split(","):
+                path = RESULTS / f"{net}-{seed}-{variant}.json"
+                if not path.exists():
+                    run_cell(args.data.resolve(), args.work.resolve(), net, seed, variant, path)
+
+
+def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: Path) -> None:
+    """Train, quantize, pack, score, and write the result last."""
+    from frugalseg.atomic import write_json
+
+    source = _float_run(data, work / f"{net}-{seed}" / "float", net, seed)
+    folder = work / f"{net}-{seed}" / variant
+    began = time.perf_counter()
+    _quantize(source, folder, net, variant)
+    minutes = (time.perf_counter() - began) / 60
+    packed = folder.with_suffix(".fseg")
+    document = {
+        "net": net,
+        "seed": seed,
+        "variant": variant,
+        "steps": STEPS[net],
+        "minutes": round(minutes, 2),
+        "threads": os.cpu_count(),
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        **_pack(folder, packed),
+        **_score(data, packed),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_json(result, document)
+    _write_ledger(document)
+    print(
+        json.dumps({key: document[key] for key in ("net", "seed", "variant", "minutes", "testA", "testA_int8")}),
+        flush=True,
+    )
+
+
+def _float_run(data: Path, folder: Path, net: str, seed: int) -> Path:
+    from frugalseg.model_files import CARD
+
+    if not (folder / CARD).exists():
+        command = ["train", str(data), "--out", str(folder), "--net", net, "--preset", "cpu", "--seed", str(seed)]
+        _frugalseg(*command, *(["--resume"] if (folder / "config.json").exists() else []))
+    return folder
+
+
+def _quantize(source: Path, folder: Path, net: str, variant: str) -> None:
+    from frugalseg.model_files import CARD
+
+    if (folder / CARD).exists():
+        return
+    method, _, bits = variant.partition("-")
+    chosen = ["--method", "none"] if variant == CONTROL else ["--method", method, "--bits", bits]
+    rate = ["--learning-rate", str(RATES[method])]
+    resume = ["--resume"] if (folder / "config.json").exists() else []
+    _frugalseg("quantize", str(source), "--out", str(folder), "--steps", str(STEPS[net]), *chosen, *rate, *resume)
+
+
+def _frugalseg(*arguments: str) -> None:
+    from frugalseg.cli import main as command
+
+    code = command(arguments)
+    if code:
+        raise SystemExit(code)
+
+
+def _pack(folder: Path, packed: Path) -> dict[str, Any]:
+    """Write the packed file; bytes and bits."""
+    from frugalseg.export import export_model
+    from frugalseg.inspection import inspect_model
+
+    exported = export_model([folder], packed, "fseg", int8=True)
+    totals, file = (inspect_model(packed)[part] for part in ("totals", "file"))
+    return {
+        "bytes": {
+            "float32": totals["float32_bytes"],
+            "plain": totals["bytes"] + file["header_bytes"] + file["graph_bytes"],
+            "file": file["bytes"],
+        },
+        "mean_bits": totals["mean_bits"],
+        "int8": {**file["int8"], **dataclasses.asdict(exported.calibration)} if exported.calibration else None,
+    }
+
+
+def _score(data: Path, packed: Path) -> dict[str, Any]:
+    """Pooled figures of both subsets in fp32, and of part A in INT8."""
+    figures = {}
+    for subset, precision, key in (
+        ("train", "fp32", "train"),
+        ("testA", "fp32", "testA"),
+        ("testA", "int8", "testA_int8"),
+    ):
+        figures[key] = score_packed(data, subset, packed, precision)
+    return figures
+
+
+def score_packed(data: Path, subset: str, packed: Path, precision: str) -> dict[str, float | None]:
+    """Object F1, object Dice, object Hausdorff of a packed model on a subset, pooled."""
+    from frugalseg.images import load_sample, open_dataset
+    from frugalseg.metrics import pool, score_image
+    from frugalseg.predict import load_model
+    from frugalseg.segmentation import segment
+
+    model = load_model([packed], precision=precision)  # type: ignore[arg-type]
+    dataset = open_dataset(data, subset=subset)
+    scores = []
+    for sample in dataset.labelled:
+        loaded = load_sample(dataset, sample)
+        found = segment(model.engines, loaded.image, scale=model.card.scale, settings=model.card.instances)
+        scores.append(score_image(found.labels, loaded.labels))
+    pooled = pool(scores).as_dict()
+    return {name: pooled[name] for name in ("object_f1", "object_dice", "object_hausdorff")}
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _write_ledger(document: dict[str, Any]) -> None:
+    from frugalseg.atomic import write_text
+
+    command = f"`tools/quantization_study.py run`, cell {document['net']}-{document['seed']}-{document['variant']}"
+    fp32, int8 = (_triple(document[key]) for key in ("testA", "testA_int8"))
+    line = f"| {document['date']} | {document['commit']} | {command}, no averaging | {fp32}; INT8 {int8} |\n"
+    write_text(LEDGER, LEDGER.read_text(encoding="utf-8").rstrip("\n") + "\n" + line)
+
+
+def _triple(figures: dict[str, float]) -> str:
+    f1, dice, hausdorff = (figures[f"object_{name}"] for name in ("f1", "dice", "hausdorff"))
+    return f"{f1:.3f} / {dice:.3f} / {hausdorff:.1f}".replace("0.", ".")
+
+
+def report() -> None:
+    """Tables and picture from the results that are there."""
+    from frugalseg.atomic import write_bytes, write_text
+
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    page = PAGE.read_text(encoding="utf-8")
+    for net in sorted({cell["net"] for cell in cells}):
+        begin, end = MARKER.format(f"{net} begins"), MARKER.format(f"{net} ends")
+        if begin in page and end in page:
+            before, rest = page.split(begin)
+            after = rest.split(end)[1]
+            page = f"{before}{begin}\n\n{_table([c for c in cells if c['net'] == net])}\n{end}{after}"
+    write_text(PAGE, page)
+    write_bytes(PICTURE, _picture([cell for cell in cells if cell["net"] == "lite"]))
+
+
+def _table(cells: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| weights | seeds | test A: F1 / Dice / Hausdorff | the same in INT8 | training Dice | training - test |"
+        " bytes plain | in the file | times smaller |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for variant in VARIANTS:
+        chosen = [cell for cell in cells if cell["variant"] == variant]
+        if not chosen:
+            continue
+        gaps = [cell["train"]["object_dice"] - cell["testA"]["object_dice"] for cell in chosen]
+        sizes = chosen[0]["bytes"]
+        lines.append(
+            f"| {variant} | {len(chosen)} | {_spread(chosen, 'testA')} | {_spread(chosen, 'testA_int8')}"
+            f" | {_mean([cell['train']['object_dice'] for cell in chosen])} | {_mean(gaps)} | {sizes['plain']:,}"
+            f" | {sizes['file']:,} | {sizes['float32'] / sizes['file']:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _spread(cells: Sequence[dict[str, Any]], key: str) -> str:
+    names = (("object_f1", 3), ("object_dice", 3), ("object_hausdorff", 1))
+    return " / ".join(_mean([cell[key][name] for cell in cells], digits) for name, digits in names)
+
+
+def _mean(values: Sequence[float], digits: int = 3) -> str:
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def _picture(cells: Sequence[dict[str, Any]]) -> bytes:
+    """Object Dice on part A against bytes, plain and as stored, each variant a pair of points."""
+    import io
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for variant in VARIANTS:
+        chosen = [cell for cell in cells if cell["variant"] == variant]
+        if not chosen:
+            continue
+        dice = statistics.mean(cell["testA"]["object_dice"] for cell in chosen)
+        plain, stored = (chosen[0]["bytes"][key] / 1e6 for key in ("plain", "file"))
+        axes.plot([plain, stored], [dice, dice], color="#999999", linewidth=1, zorder=1)
+        axes.scatter([plain], [dice], marker="o", facecolors="white", edgecolors="#0072b2", zorder=2)
+        axes.scatter([stored], [dice], marker="o", color="#0072b2", zorder=2)
+        axes.annotate(variant, (stored, dice), textcoords="offset points", xytext=(-4, 6), fontsize=8)
+    axes.set(xscale="log", xlabel="megabytes (open: plain codes, filled: as stored)", ylabel="object Dice, test part A")
+    axes.grid(alpha=0.3)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    main()
