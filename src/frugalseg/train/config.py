@@ -90,8 +90,8 @@ PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
     },
     "cpu": {
         "lite": {"steps": 3200},
-        "unet": {"steps": 1500},
-        "fcn": {"steps": 900},
+        "unet": {"steps": 1300},
+        "fcn": {"steps": 820},
     },
     "gpu": {
         "lite": {"steps": 8000, "batch_size": 16},
