@@ -181,18 +181,18 @@ def _ways(
         ways["torch.compile fp32"] = inductor
     ways |= {
         "ONNX Runtime fp32": _onnxruntime(content, batch),
-        "ONNX Runtime static INT8": _onnxruntime(_static_int8(content), batch),
+        "ONNX Runtime static INT8": _onnxruntime(_static_int8(content, artifact.card.scale), batch),
     }
     for precision in ("fp32", "bf16", "int8"):
         engine = OpenVinoEngine(artifact, precision=precision)  # type: ignore[arg-type]
         prefix = "ours: " if precision == "int8" else ""
         ways[f"{prefix}OpenVINO {precision.replace('int8', 'INT8')}"] = lambda engine=engine: engine.run(batch)
-    ways["OpenVINO + NNCF INT8"] = _nncf(content, batch)
+    ways["OpenVINO + NNCF INT8"] = _nncf(content, artifact.card.scale, batch)
     return ways
 
 
-def _calibration_batches() -> list[np.ndarray]:
-    images = [np.ascontiguousarray(resize_image(_picture(512, 512, seed), 0.5)[:256, :256]) for seed in range(1, 9)]
+def _calibration_batches(scale: float) -> list[np.ndarray]:
+    images = [np.ascontiguousarray(resize_image(_picture(512, 512, seed), scale)[:256, :256]) for seed in range(1, 9)]
     return [_tensor(image[None]).numpy() for image in images]
 
 
@@ -206,13 +206,13 @@ def _onnxruntime(content: bytes, batch: np.ndarray) -> Callable[[], object]:
     return lambda: session.run(None, {"image": _tensor(batch).numpy()})
 
 
-def _static_int8(content: bytes) -> bytes:
+def _static_int8(content: bytes, scale: float) -> bytes:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches = iter(_calibration_batches())
+            self.batches = iter(_calibration_batches(scale))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             batch = next(self.batches, None)
@@ -227,16 +227,16 @@ def _static_int8(content: bytes) -> bytes:
         return paths[2].read_bytes()
 
 
-def _nncf_model(content: bytes) -> openvino.Model:
+def _nncf_model(content: bytes, scale: float) -> openvino.Model:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(content, b"")
-    return nncf.quantize(model, nncf.Dataset(_calibration_batches()), subset_size=8)
+    return nncf.quantize(model, nncf.Dataset(_calibration_batches(scale)), subset_size=8)
 
 
-def _nncf(content: bytes, batch: np.ndarray) -> Callable[[], object]:
-    compiled = openvino.Core().compile_model(_nncf_model(content), "CPU", compile_options("int8", 0))
+def _nncf(content: bytes, scale: float, batch: np.ndarray) -> Callable[[], object]:
+    compiled = openvino.Core().compile_model(_nncf_model(content, scale), "CPU", compile_options("int8", 0))
     request = compiled.create_infer_request()
     return lambda: request.infer([_tensor(batch).numpy()])
 
@@ -262,8 +262,8 @@ def _bench_files(net: SegmentationNet, artifact: Artifact) -> None:
         save_file(floats, folder / "fp32.safetensors")
         save_file({key: value.half() for key, value in floats.items()}, folder / "fp16.safetensors")
         write_artifact(folder / "float.fseg", artifact)
-        (folder / "int8.onnx").write_bytes(_static_int8(content))
-        openvino.save_model(_nncf_model(content), folder / "nncf.xml")
+        (folder / "int8.onnx").write_bytes(_static_int8(content, artifact.card.scale))
+        openvino.save_model(_nncf_model(content, artifact.card.scale), folder / "nncf.xml")
         sizes = {
             "fp32 safetensors": (folder / "fp32.safetensors").stat().st_size,
             "fp16 safetensors": (folder / "fp16.safetensors").stat().st_size,

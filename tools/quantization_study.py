@@ -17,10 +17,8 @@ import dataclasses
 import datetime
 import json
 import logging
-import os
 import statistics
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,25 +66,22 @@ def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: 
 
     source = _float_run(data, work / f"{net}-{seed}" / "float", net, seed)
     folder = work / f"{net}-{seed}" / variant
-    began = time.perf_counter()
     _quantize(source, folder, net, variant)
-    minutes = (time.perf_counter() - began) / 60
     packed = folder.with_suffix(".fseg")
     document = {
         "net": net,
         "seed": seed,
         "variant": variant,
         "steps": STEPS[net],
-        "minutes": round(minutes, 2),
-        "threads": os.cpu_count(),
+        **_cost(folder),
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         **_pack(folder, packed),
         **_score(data, packed),
     }
+    _write_ledger(document)  # before the result: a scoring without a line would break the ledger's rule
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_json(result, document)
-    _write_ledger(document)
     print(
         json.dumps({key: document[key] for key in ("net", "seed", "variant", "minutes", "testA", "testA_int8")}),
         flush=True,
@@ -120,6 +115,16 @@ def _frugalseg(*arguments: str) -> None:
     code = command(arguments)
     if code:
         raise SystemExit(code)
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """Minutes of the steps, validation left out, and threads."""
+    from frugalseg.train.folder import read_config, read_metrics
+
+    rows = read_metrics(folder)
+    steps = [after["step"] - before for before, after in zip([0, *(row["step"] for row in rows)], rows, strict=False)]
+    seconds = sum(n * row["seconds_per_step"] for n, row in zip(steps, rows, strict=True))
+    return {"minutes": round(seconds / 60, 2), "threads": read_config(folder)["environment"]["threads"]}
 
 
 def _pack(folder: Path, packed: Path) -> dict[str, Any]:
@@ -182,12 +187,14 @@ def _write_ledger(document: dict[str, Any]) -> None:
     command = f"`tools/quantization_study.py run`, cell {document['net']}-{document['seed']}-{document['variant']}"
     fp32, int8 = (_triple(document[key]) for key in ("testA", "testA_int8"))
     line = f"| {document['date']} | {document['commit']} | {command}, no averaging | {fp32}; INT8 {int8} |\n"
-    write_text(LEDGER, LEDGER.read_text(encoding="utf-8").rstrip("\n") + "\n" + line)
+    before = LEDGER.read_text(encoding="utf-8").rstrip("\n") + "\n"
+    if line not in before:
+        write_text(LEDGER, before + line)
 
 
 def _triple(figures: dict[str, float]) -> str:
-    f1, dice, hausdorff = (figures[f"object_{name}"] for name in ("f1", "dice", "hausdorff"))
-    return f"{f1:.3f} / {dice:.3f} / {hausdorff:.1f}".replace("0.", ".")
+    f1, dice = (f"{figures[f'object_{name}']:.3f}".removeprefix("0") for name in ("f1", "dice"))
+    return f"{f1} / {dice} / {figures['object_hausdorff']:.1f}"
 
 
 def report() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.artifact import Artifact, read_artifact, read_sizes
+from frugalseg.artifact import Artifact, FormatError, read_artifact, read_sizes
 from frugalseg.errors import InputError
 from frugalseg.quant import QuantizedTensor, layer_reports
 
@@ -67,18 +67,21 @@ def _inspect_file(path: Path) -> dict[str, Any]:
             "ratio_to_float32": sizes.ratio_to_float32,
             "members": len(artifact.members),
             "licence": artifact.licence,
-            "int8": _int8(artifact),
+            "int8": _int8(artifact, path),
         },
     }
 
 
-def _int8(artifact: Artifact) -> dict[str, Any] | None:
+def _int8(artifact: Artifact, path: Path) -> dict[str, Any] | None:
     """How well the weights fit into 8 bits; None where the file holds no ranges of activations."""
     if artifact.graph is None or not all(member.activations for member in artifact.members):
         return None
     from frugalseg.graphs import int8_model
 
-    layers = [layer for member in artifact.members for layer in int8_model(artifact, member)[1]]
+    try:
+        layers = [layer for member in artifact.members for layer in int8_model(artifact, member)[1]]
+    except FormatError as fault:
+        raise InputError(path, str(fault)) from None
     return {
         "layers": len(layers),
         "exact_channels": sum(layer.exact_channels for layer in layers),
@@ -110,10 +113,10 @@ def _tables(
             "float32_bytes": 4 * n_values,
             "bytes": packed,
             "entropy_bytes": round(entropy),
-            "mean_bits": 8 * packed / n_values,
-            "mean_entropy_bits": 8 * entropy / n_values,
-            "ratio_to_float32": 4 * n_values / packed,
-            "entropy_ratio_to_float32": 4 * n_values / entropy,
+            "mean_bits": 8 * packed / max(n_values, 1),
+            "mean_entropy_bits": 8 * entropy / max(n_values, 1),
+            "ratio_to_float32": 4 * n_values / max(packed, 1),
+            "entropy_ratio_to_float32": 4 * n_values / max(entropy, 1),
         },
     }
 

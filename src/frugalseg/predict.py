@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save as serialise
 from skimage.measure import regionprops
 
-from frugalseg.artifact import Artifact, read_artifact
+from frugalseg.artifact import Artifact, parse_artifact, read_content
 from frugalseg.atomic import write_bytes, write_text
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem
@@ -30,7 +30,7 @@ from frugalseg.images import (
     write_image,
     write_label_map,
 )
-from frugalseg.model_files import CARD, ModelCard
+from frugalseg.model_files import CARD, DIVISOR, MEAN, ModelCard
 from frugalseg.processor import Precision
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, segment
@@ -115,13 +115,16 @@ def load_model(
 def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, threads: int) -> Model:
     if path.suffix != ".fseg":
         raise InputError(path, "is neither a run folder nor a packed model (.fseg)")
-    artifact = read_artifact(path)
+    content = read_content(path)
+    artifact = parse_artifact(content, str(path))
+    if device == "cuda" and engine not in ("auto", "torch"):
+        raise ConfigError("device", f"cuda needs the engine torch, not {engine}")
     if engine == "torch" or device == "cuda":
         return Model(_torch_members(artifact, path, precision, device, threads), artifact.card)
     from frugalseg.engines.packed import packed_engines
 
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256(content).hexdigest()  # of the very bytes that were parsed
+    del content
     engines = packed_engines(
         artifact,
         str(path),
@@ -140,6 +143,8 @@ def _torch_members(artifact: Artifact, path: Path, precision: str, device: str, 
     from frugalseg.graphs import float_tensors
     from frugalseg.nets import build_net
 
+    if (artifact.mean, artifact.divisor) != (MEAN, DIVISOR):
+        raise InputError(path, "normalises images in a way that the engine torch does not know; leave --engine out")
     engines = []
     for member in artifact.members:
         try:

@@ -33,7 +33,7 @@ needs_vnni = pytest.mark.skipif(
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.set_num_threads(1)
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / "compiled"
 
 
 @pytest.fixture(scope="module", params=sorted(NETS))
@@ -127,6 +127,7 @@ class TestCache:
         first = OpenVinoEngine(artifact, digest="content").run(batch)
         path = next(own_cache.iterdir())
         path.write_bytes(damage(path.read_bytes()))
+        assert cache.load_compiled(path.name) is None
         np.testing.assert_array_equal(OpenVinoEngine(artifact, digest="content").run(batch), first)
 
     def test_a_cache_that_cannot_be_written_does_no_harm(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,12 +140,16 @@ class TestCache:
         import os
 
         monkeypatch.setattr(cache, "LARGEST_TOTAL", 250)
-        for age, key in enumerate(("new", "middle", "old")):
+        own_cache.mkdir(parents=True)
+        (own_cache / "thesis.docx").write_bytes(bytes(1000))  # not ours: neither counted nor removed
+        os.utime(own_cache / "thesis.docx", (1e9, 1e9))
+        keys = [cache.cache_key(part) for part in ("new", "middle", "old", "newest")]
+        for age, key in enumerate(keys[:3]):
             cache.store_compiled(key, bytes(60))
             os.utime(own_cache / key, (1e9 - age, 1e9 - age))
-        assert cache.load_compiled("old") == bytes(60)  # used just now
-        cache.store_compiled("newest", bytes(60))
-        assert {path.name for path in own_cache.iterdir()} == {"newest", "old"}
+        assert cache.load_compiled(keys[2]) == bytes(60)  # used just now
+        cache.store_compiled(keys[3], bytes(60))
+        assert {path.name for path in own_cache.iterdir()} == {keys[3], keys[2], "thesis.docx"}
 
 
 class TestChoice:
@@ -182,6 +187,15 @@ class TestChoice:
         artifact = packed_net(settled_net("unet"), "unet")
         with pytest.raises(ConfigError, match="bf16"):
             packed_engines(artifact, "m.fseg", engine="onnxruntime", precision="bf16")
+
+    @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+    def test_what_an_engine_cannot_load_is_one_line(self, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        artifact = packed_net(settled_net("unet"), "unet")
+        for module in ("graphs", "engines.onnxruntime"):
+            monkeypatch.setattr(f"frugalseg.{module}.float_model", lambda *_: b"no model at all")
+        with pytest.raises(InputError, match=rf"m\.fseg: {engine} cannot run it") as caught:
+            packed_engines(artifact, "m.fseg", engine=engine, precision="fp32")
+        assert len(caught.value.problems) == 1
 
     def test_a_graph_that_is_no_network_runs_nowhere(self) -> None:
         artifact = dataclasses.replace(packed_net(settled_net("unet"), "unet"), graph=b"garbage")

@@ -43,20 +43,26 @@ def run_folder(folder: Path, name: str = "unet", spec: QuantSpec | None = INQ, s
     return net
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tissue")
     for seed in range(3):
         write_image(folder / f"tissue {seed}.png", image(150, 200, seed))
     return folder
 
 
-@pytest.fixture
-def packed(tmp_path: Path, images: Path) -> Path:
-    run_folder(tmp_path / "run")
-    out = tmp_path / "model.fseg"
-    command = ["export", str(tmp_path / "run"), "--out", str(out), "--calibrate", str(images), "--licence", "CC0-1.0"]
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SegmentationNet]:
+    """A run of a network in INQ-5, and the network; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return folder, run_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def packed(quantized: tuple[Path, SegmentationNet], images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a packed file that runs in INT8."""
+    out = tmp_path_factory.mktemp("packed") / "model.fseg"
+    command = ["export", str(quantized[0]), "--out", str(out), "--calibrate", str(images), "--licence", "CC0-1.0"]
     assert main(command) == 0
     return out
 
@@ -66,11 +72,9 @@ def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 class TestPacked:
-    def test_weights_come_back_bit_for_bit(self, tmp_path: Path, images: Path) -> None:
-        net = run_folder(tmp_path / "run")
-        out = tmp_path / "model.fseg"
-        assert main(["export", str(tmp_path / "run"), "--out", str(out), "--calibrate", str(images)]) == 0
-        member = read_artifact(out).members[0]
+    def test_weights_come_back_bit_for_bit(self, quantized: tuple[Path, SegmentationNet], packed: Path) -> None:
+        net = quantized[1]
+        member = read_artifact(packed).members[0]
         wanted = effective_weights(net)
         assert set(member.quantized) == set(wanted)
         for name, weights in wanted.items():
@@ -89,6 +93,19 @@ class TestPacked:
         assert main(["inspect", str(packed)]) == 0
         assert "INT8" in capsys.readouterr().out
 
+    def test_a_licence_is_text_not_markup(
+        self, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run_folder(tmp_path / "run")
+        out, licence = str(tmp_path / "m.fseg"), "[/link] [bold]mine[/bold] \x1b[2J"
+        command = ["export", str(tmp_path / "run"), "--out", out, "--no-int8", "--licence", licence]
+        assert main(command) == 0
+        capsys.readouterr()
+        assert main(["inspect", out]) == 0
+        told = capsys.readouterr().out
+        assert "[/link] [bold]mine[/bold]" in told
+        assert "\x1b[2J" not in told
+
     @pytest.mark.parametrize("precision", ["auto", "int8", "fp32"])
     def test_predict_imports_no_torch(self, packed: Path, images: Path, tmp_path: Path, precision: str) -> None:
         program = (
@@ -105,8 +122,10 @@ class TestPacked:
         assert {path.name for path in out.glob("*.png")} == {f"tissue {seed}.png" for seed in range(3)}
         assert np.asarray(Image.open(out / "tissue 0.png")).shape == (150, 200)
 
-    def test_fp32_gives_the_run_folders_objects(self, packed: Path, images: Path, tmp_path: Path) -> None:
-        for model, out, flags in ((tmp_path / "run", "a", []), (packed, "b", []), (packed, "c", ["--engine", "torch"])):
+    def test_fp32_gives_the_run_folders_objects(
+        self, quantized: tuple[Path, SegmentationNet], packed: Path, images: Path, tmp_path: Path
+    ) -> None:
+        for model, out, flags in ((quantized[0], "a", []), (packed, "b", []), (packed, "c", ["--engine", "torch"])):
             command = ["predict", str(model), str(images), "--out", str(tmp_path / out), "--precision", "fp32"]
             assert main([*command, *flags]) == 0
         for seed in range(3):
@@ -157,12 +176,13 @@ class TestOtherFormats:
         facts = json.loads(session.get_modelmeta().custom_metadata_map["frugalseg"])
         assert (facts["scale"], facts["normalisation"]["mean"], facts["stride"]) == (0.5, 127.0, 32)
 
-    def test_int8_onnx_is_four_times_smaller(self, tmp_path: Path, images: Path) -> None:
-        run_folder(tmp_path / "run", "unet", None)
+    def test_int8_onnx_is_four_times_smaller(
+        self, quantized: tuple[Path, SegmentationNet], tmp_path: Path, images: Path
+    ) -> None:
         sizes = []
         for flags in ([], ["--int8", "--calibrate", str(images)]):
             out = tmp_path / f"model{len(flags)}.onnx"
-            assert main(["export", str(tmp_path / "run"), "--format", "onnx", "--out", str(out), *flags]) == 0
+            assert main(["export", str(quantized[0]), "--format", "onnx", "--out", str(out), *flags]) == 0
             assert onnxruntime.InferenceSession(out).get_inputs()[0].name == "image"
             sizes.append(out.stat().st_size)
         assert sizes[0] / sizes[1] > 3.8
@@ -211,24 +231,35 @@ class TestRefusals:
         assert "a folder" in self.refused(capsys, "export", tmp_path / "run", "--out", images)
         assert "no image" in self.refused(capsys, "export", tmp_path / "run", "--out", out, "--calibrate", tmp_path)
         assert "no run" in self.refused(capsys, "export", tmp_path / "run", "--out", out, "--int8")
+        common = ["export", tmp_path / "run", "--calibrate", images]
+        assert "of no use" in self.refused(capsys, *common, "--no-int8", "--out", out)
+        assert "float weights only" in self.refused(
+            capsys, *common, "--format", "torchscript", "--out", tmp_path / "m.pt"
+        )
         assert "float weights only" in self.refused(
             capsys, "export", tmp_path / "run", "--format", "torchscript", "--int8", "--out", tmp_path / "m.pt"
         )
         assert not list(tmp_path.glob("m.*"))
 
     def test_what_cannot_be_predicted_with(
-        self, tmp_path: Path, packed: Path, images: Path, capsys: pytest.CaptureFixture[str]
+        self,
+        tmp_path: Path,
+        quantized: tuple[Path, SegmentationNet],
+        packed: Path,
+        images: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        out = ["--out", tmp_path / "p"]
+        run, out = quantized[0], ["--out", tmp_path / "p"]
         assert "no such model" in self.refused(capsys, "predict", tmp_path / "no.fseg", images, *out)
         assert "neither" in self.refused(capsys, "predict", images / "tissue 0.png", images, *out)
         damaged = tmp_path / "damaged.fseg"
         damaged.write_bytes(packed.read_bytes()[:-7])
         assert "damaged.fseg" in self.refused(capsys, "predict", damaged, images, *out)
-        assert "frugalseg export" in self.refused(
-            capsys, "predict", tmp_path / "run", images, *out, "--engine", "openvino"
+        assert "frugalseg export" in self.refused(capsys, "predict", run, images, *out, "--engine", "openvino")
+        assert "int8" in self.refused(capsys, "predict", run, images, *out, "--precision", "int8")
+        assert "engine torch" in self.refused(
+            capsys, "predict", packed, images, *out, "--device", "cuda", "--engine", "openvino"
         )
-        assert "int8" in self.refused(capsys, "predict", tmp_path / "run", images, *out, "--precision", "int8")
         assert "bf16" in self.refused(
             capsys, "predict", packed, images, *out, "--engine", "onnxruntime", "--precision", "bf16"
         )

@@ -146,6 +146,36 @@ def _external(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, helper.make_node("Constant", [], ["secret"], value=tensor))
 
 
+def _first(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def _computed_weight(model: onnx.ModelProto) -> None:
+    convolution = _first(model, "Conv")
+    model.graph.node.insert(0, helper.make_node("Relu", [convolution.input[1]], ["computed"]))
+    convolution.input[1] = "computed"
+
+
+def _before_logits(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Let nodes that lead from `inner` to `logits` follow the last one."""
+    model.graph.node[-1].output[0] = "inner"
+    model.graph.node.extend(nodes)
+
+
+def _enlarge(model: onnx.ModelProto) -> None:
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, 1000, 1000], dtype=np.float32))
+    _before_logits(
+        model,
+        helper.make_node("Constant", [], ["scales"], value=scales),
+        helper.make_node("Resize", ["inner", "", "scales"], ["huge"], mode="nearest"),
+        helper.make_node("MaxPool", ["huge"], ["logits"], kernel_shape=[1000, 1000], strides=[1000, 1000]),
+    )
+
+
+def _pool_logits(model: onnx.ModelProto) -> None:
+    _before_logits(model, helper.make_node("MaxPool", ["inner"], ["logits"], kernel_shape=[2, 2], strides=[2, 2]))
+
+
 ATTACKS = {
     "loop": (lambda m: m.graph.node.append(helper.make_node("Loop", [], ["x"])), "operator"),
     "foreign operator": (lambda m: m.graph.node.append(helper.make_node("Conv", [], ["x"], domain="evil")), "operator"),
@@ -155,6 +185,13 @@ ATTACKS = {
     "weights inside": (lambda m: m.graph.initializer.add(name="x", dims=[1], data_type=1), "more than nodes"),
     "twice": (lambda m: m.graph.node.append(m.graph.node[0]), "twice"),
     "a function": (lambda m: m.functions.add(name="f"), "more than nodes"),
+    "no weight": (lambda m: _first(m, "Conv").input.__delitem__(slice(1, None)), "ONNX refuses"),
+    "a weight that is computed": (_computed_weight, "not tensors of the file"),
+    "no outputs": (lambda m: _first(m, "Relu").output.__delitem__(slice(None)), "0 outputs"),
+    "no version": (lambda m: m.opset_import.__delitem__(slice(None)), "ONNX refuses"),
+    "other weights' shape": (lambda m: _first(m, "Conv").input.__setitem__(1, "head.weight"), "ONNX refuses"),
+    "too large": (_enlarge, "makes '.*' of shape"),
+    "other logits": (_pool_logits, "gives logits"),
 }
 
 
@@ -180,3 +217,61 @@ def test_graph_and_ranges_survive_the_file() -> None:
     again = parse_artifact(artifact_bytes(artifact, "x"), "x")
     assert again.graph == artifact.graph
     assert dict(again.members[0].activations) == {"image": (-1.0, 1.0)}
+
+
+def test_channels_without_weights_keep_their_bias_and_large_biases_do_not_overflow() -> None:
+    """One convolution over a constant image; channels: all zero, nearly so, of normal size with a gain below 0."""
+    from frugalseg.artifact import Member
+    from frugalseg.graphs.int8 import _Writer
+    from frugalseg.quant.int8 import int8_weights
+
+    weights = np.stack([np.zeros((3, 1, 1)), np.full((3, 1, 1), 1e-9), np.full((3, 1, 1), 0.5)]).astype(np.float32)
+    gain, bias = np.array([40.0, 3.0, -2.0], dtype=np.float32), np.array([0.7, -5.0, 0.25], dtype=np.float32)
+    unit = 2.0**-7
+    writer = _Writer(Member({}, {}))
+    writer.affine("w", int8_weights(weights), gain, bias, unit, 0)
+    tensors = {item.name: onnx.numpy_helper.to_array(item) for item in writer.tensors}
+    sums = 64 * tensors["w:bytes"].astype(np.int64).sum(axis=(1, 2, 3)) + tensors["w:bias:sums"]
+    found = sums * tensors["w:scale"] * unit
+    np.testing.assert_allclose(found, gain * weights.sum(axis=(1, 2, 3)) * 0.5 + bias, rtol=1e-5)
+    assert (abs(tensors["w:bias:sums"].astype(np.int64)) < 2**31 - 1).all()
+
+
+def test_a_sign_that_cannot_be_turned_is_not_called_exact() -> None:
+    from frugalseg.graphs.int8 import _fit_channels
+    from frugalseg.quant.int8 import Int8Weights
+
+    values = np.array([[-128, 3], [-127, 3]], dtype=np.int8)[:, :, None, None]
+    weights = Int8Weights(values, np.ones(2, dtype=np.float32), np.ones(2, dtype=bool), 0.0)
+    turned = _fit_channels(weights, np.array([-1.0, -1.0], dtype=np.float32), np.zeros(2, dtype=np.float32), 0.01, 0)
+    assert turned.values[..., 0, 0].tolist() == [[127, -3], [127, -3]]
+    assert turned.exact.tolist() == [False, True]
+
+
+def test_what_two_convolutions_read_is_joined_once_and_shared_outputs_stay() -> None:
+    """A hand-made graph: two convolutions over one concatenation; one of their outputs is read twice."""
+    from frugalseg.artifact import Member
+
+    nodes = [
+        helper.make_node("Concat", ["image", "image"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "a"], ["left"]),
+        helper.make_node("Conv", ["both", "b"], ["right"]),
+        helper.make_node("BatchNormalization", ["left", "g", "h", "m", "v"], ["normed"]),
+        helper.make_node("Add", ["left", "normed"], ["sum"]),
+        helper.make_node("Add", ["sum", "right"], ["logits"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, [None] * 4) for name in ("image", "logits")]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:])
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(0, 1, (3, 6, 1, 1)).astype(np.float32) for name in "ab"}
+    tensors |= {name: rng.uniform(0.5, 1, 3).astype(np.float32) for name in "ghmv"}
+    member = Member({}, tensors, {"both": (-1.0, 1.0)})
+    plain = packed_net(settled_net("unet"), "unet")
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    artifact = dataclasses.replace(plain, members=(member,), graph=content, stride=8)
+    x = normalised(image(16, 24)).numpy()
+    wanted, found = (
+        onnxruntime.InferenceSession(each).run(None, {"image": x})[0]
+        for each in (float_model(artifact, member), int8_model(artifact, member)[0])
+    )
+    np.testing.assert_allclose(found, wanted, atol=0.1)

@@ -128,6 +128,13 @@ class TestReasons:
         assert set(first.nearest[:2]) == {"image 0", "image 2"}
         assert second.nearest[0] == "image 4"
 
+    def test_images_like_no_suggestion_are_nobodys(self) -> None:
+        pool = replace(pool_of(4), descriptors=np.array([[1.0, 0], [1, 0], [0, 1], [0, 0]]))
+        lonely = suggest(replace(pool, uncertainty=np.array([4.0, 3, 2, 1])), Ask(k=1, n_candidates=1))
+        assert lonely[0].represents == pytest.approx(2 / 4)
+        empty = suggest(replace(pool, uncertainty=np.array([1.0, 2, 3, 4])), Ask(k=1, n_candidates=1))[0]
+        assert (empty.name, empty.represents, empty.similarity) == ("image 3", 1 / 4, 1.0)
+
     def test_twins_of_a_suggestion_leave_it_its_own_place(self) -> None:
         pool = replace(pool_of(4), descriptors=np.ones((4, 2)))
         picks = suggest(pool, Ask(k=4))
@@ -185,6 +192,11 @@ class TestScores:
 def test_pools_that_cannot_be(change: dict) -> None:
     with pytest.raises(ValueError, match=r"images|finite|axes|length"):
         replace(pool_of(), **change)
+
+
+def test_twice_as_many_candidates_as_picks_by_default() -> None:
+    picks = suggest(pool_of(60), Ask(k=20))
+    assert max(pick.uncertainty_rank for pick in picks) <= 40
 
 
 def test_questions_that_cannot_be() -> None:

@@ -8,9 +8,9 @@ a digest in one file), ``coding`` (codes as bytes), ``model`` (what a packed mod
 from __future__ import annotations
 
 from frugalseg.artifact.document import FORMAT
-from frugalseg.artifact.faults import FormatError
+from frugalseg.artifact.faults import FormatError, quoted
 from frugalseg.artifact.model import Artifact, Member
-from frugalseg.artifact.reading import parse_artifact, read_artifact
+from frugalseg.artifact.reading import parse_artifact, read_artifact, read_content
 from frugalseg.artifact.sizes import ArtifactSizes, TensorSize, measure_artifact, read_sizes
 from frugalseg.artifact.writing import artifact_bytes, write_artifact
 
@@ -24,7 +24,9 @@ __all__ = [
     "artifact_bytes",
     "measure_artifact",
     "parse_artifact",
+    "quoted",
     "read_artifact",
+    "read_content",
     "read_sizes",
     "write_artifact",
 ]

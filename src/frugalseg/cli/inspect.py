@@ -53,7 +53,9 @@ def _print(document: dict[str, Any]) -> None:
         file = document["file"]
         console.print(
             f"file {file['bytes']:,} bytes in all, {file['ratio_to_float32']:.1f} times smaller than float32;"
-            f" {file['members']} network{'s' if file['members'] > 1 else ''}; licence of the weights: {file['licence']}"
+            f" {file['members']} network{'s' if file['members'] > 1 else ''};"
+            f" licence of the weights: {_printable(file['licence'])}",
+            markup=False,
         )
         int8 = file["int8"]
         console.print(
@@ -62,3 +64,8 @@ def _print(document: dict[str, Any]) -> None:
             else f"INT8: {int8['layers']} layers, {int8['exact_channels']:,} of {int8['channels']:,} channels exact,"
             f" relative error of weights at most {int8['largest_relative_rmse']:.3f}"
         )
+
+
+def _printable(text: str) -> str:
+    """Text from a file as it may stand on a terminal."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)

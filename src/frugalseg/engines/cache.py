@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import re
 from pathlib import Path
 
 import platformdirs
@@ -20,12 +22,13 @@ LARGEST_TOTAL = 1 << 30
 """Bytes that the cache may take; the compiled models used longest ago give way."""
 
 _DIGEST_BYTES = 32
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 def cache_folder() -> Path:
     """Where compiled models lie; safe to delete."""
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("frugalseg", appauthor=False)) / "compiled"
+    return Path(named or platformdirs.user_cache_dir("frugalseg", appauthor=False)) / "compiled"
 
 
 def cache_key(*parts: object) -> str:
@@ -38,9 +41,10 @@ def load_compiled(key: str) -> bytes | None:
     path = cache_folder() / key
     try:
         content = path.read_bytes()
-        os.utime(path)
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # a cache that another user owns can still be read
+        os.utime(path)
     digest, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return blob if hashlib.sha256(blob).digest() == digest else None
 
@@ -58,7 +62,8 @@ def store_compiled(key: str, blob: bytes) -> None:
 
 def _prune(folder: Path) -> None:
     """Remove what was used longest ago until the rest fits; the newest stays however large it is."""
-    files = sorted(((path.stat(), path) for path in folder.iterdir() if path.is_file()), key=lambda f: -f[0].st_mtime)
+    own = (path for path in folder.iterdir() if _KEY.fullmatch(path.name) and path.is_file())
+    files = sorted(((path.stat(), path) for path in own), key=lambda file: -file[0].st_mtime)
     total = 0
     for index, (facts, path) in enumerate(files):
         total += facts.st_size

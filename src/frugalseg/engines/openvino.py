@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
+from frugalseg import __version__
 from frugalseg.arrays import Image
 from frugalseg.artifact import Artifact
 from frugalseg.engines.cache import cache_key, load_compiled, store_compiled
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value of tensors, by their names in the graph."""
+
+REVISION = 2
+"""Of what :mod:`frugalseg.graphs` writes; to be raised with every change there, so that the cache forgets."""
 
 _HINTS = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
 
@@ -75,7 +79,8 @@ def _compile(artifact: Artifact, member: int, precision: Precision, threads: int
     key = None
     if digest is not None:
         version, processor = openvino.get_version(), model_and_features()
-        key = cache_key(digest, member, sorted(options.items()), precision, version, processor)
+        ours = (__version__, REVISION)
+        key = cache_key(digest, member, sorted(options.items()), precision, version, processor, ours)
         blob = load_compiled(key)
         if blob is not None:
             try:

@@ -54,6 +54,11 @@ def packed_engines(
         return tuple(_engine(artifact, member, engine, chosen, threads, digest) for member in members)
     except FormatError as fault:
         raise InputError(name, str(fault)) from None
+    except Exception as error:
+        if not isinstance(error, RuntimeError) and not type(error).__module__.startswith("onnxruntime"):
+            raise  # OpenVINO raises RuntimeError, ONNX Runtime its own kinds, derived from nothing narrower
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(name, f"{engine} cannot run it: {lines[-1][:200]}") from None
 
 
 def _engine(
@@ -79,11 +84,15 @@ def choose_precision(
         raise InputError(name, "holds no ranges for INT8; export it again with images to calibrate on")
     if asked != "auto":
         return asked
-    features = set(model_and_features()[1] or ())
+    known = model_and_features()[1]
+    features = set(known or ())
     fallback: Precision = "bf16" if engine == "openvino" and features & BF16_FEATURES else "fp32"
     if not has_ranges:
         return fallback
     if not features & INT8_FEATURES:
-        log.info("the processor has no VNNI instructions: %s runs in %s, not INT8", name, fallback)
+        why = (
+            "the processor has no VNNI instructions" if known is not None else "nothing tells the processor's features"
+        )
+        log.info("%s: %s runs in %s, not INT8 (--precision int8 insists)", why, name, fallback)
         return fallback
     return "int8"

@@ -78,8 +78,11 @@ def export_model(
     folders = member_folders(runs)
     if file_format != "fseg" and len(folders) > 1:
         raise ConfigError("format", f"{file_format} holds one network; an ensemble goes into one fseg file")
-    if file_format == "torchscript" and int8:
+    wants_int8 = bool(int8) or images is not None
+    if file_format == "torchscript" and wants_int8:
         raise ConfigError("format", "torchscript holds float weights only; choose fseg, onnx or openvino for INT8")
+    if int8 is False and images is not None:
+        raise ConfigError("int8", "images to calibrate on are of no use without INT8")
     if out.is_dir():
         raise InputError(out, "is a folder, not a file to write")
     suffix = FORMATS[file_format].suffix
@@ -87,13 +90,13 @@ def export_model(
         raise InputError(out, f"has another suffix than {suffix}, which {file_format} has")
     artifact = pack_runs(runs, licence=licence)
     calibration = None
-    if int8 or (int8 is None and file_format == "fseg"):
+    if wants_int8 or (int8 is None and file_format == "fseg"):
         try:
             advance("reading images to calibrate on")
             found = calibration_images(folders[0], artifact, images)
             artifact, calibration = calibrate(artifact, found, advance=advance)
         except InputError as error:
-            if int8 or images is not None:
+            if wants_int8:
                 raise
             log.warning("no ranges for INT8 in %s, it will run in bf16 or fp32: %s", out, error)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +136,7 @@ def _write_onnx(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
 
 
 def _write_openvino(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
-    """Both files of OpenVINO's form, the weights first: an ``.xml`` never stands beside another model's weights."""
+    """Both files of OpenVINO's form; an ``.xml`` never stands beside another model's weights."""
     import openvino
 
     from frugalseg.engines.openvino import runnable
@@ -144,6 +147,7 @@ def _write_openvino(out: Path, artifact: Artifact, run: Path, int8: bool) -> int
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         contents = {name: path.with_suffix(name).read_bytes() for name in (".bin", ".xml")}
+    out.unlink(missing_ok=True)
     for suffix, content in contents.items():
         write_bytes(out.with_suffix(suffix), content)
     return sum(map(len, contents.values()))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import onnx
+import math
 
-from frugalseg.artifact import Artifact, FormatError
+import onnx
+from onnx import helper
+
+from frugalseg.artifact import Artifact, FormatError, quoted
 
 INPUT, OUTPUT = "image", "logits"
 
@@ -18,10 +21,17 @@ OPERATORS = frozenset(
 
 _LARGEST_CONSTANT = 4096  # bytes; weights are tensors of the file, not constants of the graph
 _MAX_NODES = 10_000
+_LARGEST_GROWTH = 2048
+"""Numbers that any tensor of the graph may hold for each pixel of the image."""
+
+_FROM_FILE = ("Conv", "ConvTranspose", "BatchNormalization")  # their inputs from the second on are weights
 
 
 def checked_graph(artifact: Artifact) -> onnx.ModelProto:
-    """The parsed graph of a packed model.
+    """The parsed graph of a packed model, without anything that was not looked at.
+
+    Its operators are on a list, have the inputs that ONNX asks for, and lead from an image to logits of the right
+    shape over tensors of bounded size, by ONNX's own shape inference.
 
     Raises
     ------
@@ -32,15 +42,17 @@ def checked_graph(artifact: Artifact) -> onnx.ModelProto:
         raise FormatError("holds no graph, so that only its own network can run it")
     try:
         model = onnx.load_from_string(artifact.graph)
+        model.DiscardUnknownFields()
     except Exception as error:  # the parser's own exception is not part of its public interface
         raise FormatError(f"holds a graph that cannot be parsed ({type(error).__name__})") from None
-    fault = _fault(model, artifact)
+    fault = _fault(model, artifact) or _fault_of_shapes(model, artifact)
     if fault:
         raise FormatError(f"holds a graph that {fault}")
     return model
 
 
 def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
+    """What is wrong with the nodes, or None."""
     graph = model.graph
     if len(graph.node) > _MAX_NODES:
         return f"has {len(graph.node)} nodes"
@@ -48,22 +60,62 @@ def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
         return "holds more than nodes"
     if [item.name for item in graph.input] != [INPUT] or [item.name for item in graph.output] != [OUTPUT]:
         return f"does not lead from {INPUT} to {OUTPUT}"
-    member = artifact.members[0]
-    defined = {INPUT, *member.quantized, *member.floats}
+    tensors = {*artifact.members[0].quantized, *artifact.members[0].floats}
+    defined = {INPUT, *tensors}
     for node in graph.node:
         if node.domain or node.op_type not in OPERATORS:
-            return f"has the operator {node.domain}{node.op_type!r}, which no segmentation network here needs"
-        for attribute in node.attribute:
-            if attribute.HasField("g") or attribute.graphs or attribute.tensors or attribute.HasField("sparse_tensor"):
-                return "holds graphs in graphs"
-            if attribute.HasField("t") and (
-                attribute.t.external_data or attribute.t.data_location or attribute.t.ByteSize() > _LARGEST_CONSTANT
-            ):
-                return "holds a constant that is too large or lies elsewhere"
+            return f"has the operator {quoted(node.domain + node.op_type)}, which no segmentation network here needs"
+        if len(node.output) != 1:
+            return f"has a {node.op_type} with {len(node.output)} outputs"
+        fault = _fault_of_attributes(node)
+        if fault:
+            return fault
         unknown = [item for item in node.input if item and item not in defined]
         if unknown:
-            return f"reads {unknown[0][:80]!r}, which nothing in the file defines"
+            return f"reads {quoted(unknown[0])}, which nothing in the file defines"
+        if node.op_type in _FROM_FILE and not tensors.issuperset(node.input[1:]):
+            return f"has a {node.op_type} whose weights are not tensors of the file"
         if defined & set(node.output):
             return "defines something twice"
         defined.update(node.output)
     return None if OUTPUT in defined else f"does not define {OUTPUT}"
+
+
+def _fault_of_attributes(node: onnx.NodeProto) -> str | None:
+    for attribute in node.attribute:
+        if attribute.HasField("g") or attribute.graphs or attribute.tensors or attribute.HasField("sparse_tensor"):
+            return "holds graphs in graphs"
+        if attribute.HasField("t") and (
+            attribute.t.external_data or attribute.t.data_location or attribute.t.ByteSize() > _LARGEST_CONSTANT
+        ):
+            return "holds a constant that is too large or lies elsewhere"
+    return None
+
+
+def _fault_of_shapes(model: onnx.ModelProto, artifact: Artifact) -> str | None:
+    """What is wrong by ONNX's checker and shape inference, the weights being inputs of known shapes; or None."""
+    shaped = onnx.ModelProto()
+    shaped.CopyFrom(model)
+    graph = shaped.graph
+    height, width = 2 * artifact.stride, 3 * artifact.stride
+    del graph.input[:], graph.output[:], graph.value_info[:]
+    member = artifact.members[0]
+    shapes: dict[str, tuple[int, ...]] = {INPUT: (1, 3, height, width)}
+    shapes |= {name: tensor.layout.shape for name, tensor in member.quantized.items()}
+    shapes |= {name: array.shape for name, array in member.floats.items()}
+    graph.input.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n, shape in shapes.items())
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [None] * 4))
+    try:
+        onnx.checker.check_model(shaped)
+        shaped = onnx.shape_inference.infer_shapes(shaped, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # these raise what C++ raises
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return f"ONNX refuses ({quoted(lines[0])})"
+    wanted = [1, len(artifact.card.class_names) + 2, height, width]
+    for value in (*shaped.graph.value_info, *shaped.graph.output):
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if math.prod(sizes) > _LARGEST_GROWTH * height * width:
+            return f"makes {quoted(value.name)} of shape {sizes} of an image of {height} x {width}"
+        if value.name == OUTPUT and sizes != wanted:
+            return f"gives logits of shape {sizes} where {wanted} is needed"
+    return None

@@ -23,8 +23,7 @@ def float_model(artifact: Artifact, member: Member) -> bytes:
     Tensors are appended one by one as further pieces of the graph, which protocol buffers merge on reading, so that
     memory holds them once.
     """
-    checked_graph(artifact)
-    return _with_tensors(artifact.graph or b"", member)
+    return _with_tensors(checked_graph(artifact).SerializeToString(), member)
 
 
 def _with_tensors(graph: bytes, member: Member) -> bytes:

@@ -7,6 +7,7 @@ what they are. Activations are unsigned bytes with a zero point, over the ranges
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ from frugalseg.graphs.check import checked_graph
 from frugalseg.graphs.fp32 import CONVOLUTIONS
 from frugalseg.quant.int8 import Int8Weights, int8_weights
 from frugalseg.quant.tensors import QuantizedTensor
+
+_SMALLEST = 2.0**-60  # of biases over units, so that no scale is 0
 
 
 @dataclass(frozen=True)
@@ -77,29 +80,57 @@ class _Writer:
             self.quantized[name, limits] = back
         return self.quantized[name, limits]
 
-    def weight(
-        self, name: str, weights: Int8Weights, gain: NDArray[np.float32], axis: int
-    ) -> tuple[str, NDArray[np.float32]]:
-        """8-bit weights times `gain` for each output channel: the name of what they are as floats, and their scales."""
-        sign = np.where(gain < 0, -1, 1).reshape([-1 if i == axis else 1 for i in range(weights.values.ndim)])
-        values = np.clip(weights.values.astype(np.int16) * sign, -128, 127).astype(np.int8)
-        scale = np.abs(gain) * weights.scale
-        values = np.where(scale.reshape(sign.shape) > 0, values, 0).astype(np.int8)
-        scale = np.where(scale > 0, scale, 1).astype(np.float32)
-        codes = self.tensor(f"{name}:bytes", values)
-        scale_name = self.tensor(f"{name}:scale", scale)
-        zero = self.tensor(f"{name}:zero", np.zeros(len(scale), dtype=np.int8))
-        self.layers.append(Int8Layer(name, int(weights.exact.sum()), len(weights.exact), weights.relative_rmse))
-        return self.add("DequantizeLinear", [codes, scale_name, zero], f"{name}:float", axis=axis), scale
+    def affine(
+        self,
+        name: str,
+        weights: Int8Weights,
+        gain: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        unit: float,
+        axis: int,
+    ) -> tuple[str, str]:
+        """Weights times `gain` and a bias for each output channel; the names of what they are as floats.
 
-    def bias(self, name: str, bias: NDArray[np.float32], unit: float, scale: NDArray[np.float32]) -> str:
-        """A bias as 32-bit integers in units of what sums of products are in; the name of what it is as floats."""
-        unit_of_each = (scale * np.float32(unit)).astype(np.float32)
-        codes = np.rint(bias / unit_of_each.astype(np.float64)).clip(-(2**31), 2**31 - 1).astype(np.int32)
-        scale_name = self.tensor(f"{name}:bias:scale", unit_of_each)
-        zero = self.tensor(f"{name}:bias:zero", np.zeros(len(bias), dtype=np.int32))
-        return self.add("DequantizeLinear", [self.tensor(f"{name}:bias:sums", codes), scale_name, zero],
-                        f"{name}:bias", axis=0)  # fmt: skip
+        Parameters
+        ----------
+        unit
+            Scale of the input's bytes: sums of products are integers in units of it and the weights' scale, and so is
+            the bias.
+        """
+        fitted = _fit_channels(weights, gain, bias, unit, axis)
+        codes = self.tensor(f"{name}:bytes", fitted.values)
+        scale = self.tensor(f"{name}:scale", fitted.scale)
+        zero = self.tensor(f"{name}:zero", np.zeros(len(fitted.scale), dtype=np.int8))
+        self.layers.append(Int8Layer(name, int(fitted.exact.sum()), len(fitted.exact), weights.relative_rmse))
+        weight = self.add("DequantizeLinear", [codes, scale, zero], f"{name}:float", axis=axis)
+        units = (fitted.scale * np.float32(unit)).astype(np.float32)
+        sums = np.rint(bias / units.astype(np.float64)).clip(-(2**31), 2**31 - 1).astype(np.int32)
+        parts = [
+            self.tensor(f"{name}:bias:sums", sums),
+            self.tensor(f"{name}:bias:scale", units),
+            self.tensor(f"{name}:bias:zero", np.zeros(len(bias), dtype=np.int32)),
+        ]
+        return weight, self.add("DequantizeLinear", parts, f"{name}:bias", axis=0)
+
+
+def _fit_channels(
+    weights: Int8Weights, gain: NDArray[np.float32], bias: NDArray[np.float32], unit: float, axis: int
+) -> Int8Weights:
+    """Weights times `gain`, with scales so large that the bias, in units of them, fits into 32 bits.
+
+    What a channel's weights lose by that is far below what its bias adds. A channel without weights gets a scale that
+    resolves its bias.
+    """
+    shape = [-1 if index == axis else 1 for index in range(weights.values.ndim)]
+    turned = weights.values.astype(np.int32) * np.where(gain < 0, -1, 1).reshape(shape)
+    scale = np.abs(gain.astype(np.float64)) * weights.scale
+    others = tuple(index for index in range(weights.values.ndim) if index != axis)
+    empty = ~weights.values.any(axis=others) | (scale == 0)
+    needed = np.maximum(np.abs(bias.astype(np.float64)) / unit, _SMALLEST)
+    fitted = np.where(empty, needed * 2.0**-24, np.maximum(scale, needed * 2.0**-30)).astype(np.float32)
+    values = np.rint(turned * (np.where(empty, 0.0, scale) / fitted).reshape(shape)).clip(-128, 127)
+    unchanged = empty | ((fitted == scale.astype(np.float32)) & (values == turned).all(axis=others))
+    return Int8Weights(values.astype(np.int8), fitted, weights.exact & unchanged, weights.relative_rmse)
 
 
 def byte_scale(limits: tuple[float, float]) -> tuple[float, int]:
@@ -122,7 +153,12 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
     model = checked_graph(artifact)
     graph = model.graph
     writer = _Writer(member)
-    norms = {node.input[0]: node for node in graph.node if node.op_type == "BatchNormalization"}
+    readers = Counter(name for node in graph.node for name in node.input)
+    norms = {
+        node.input[0]: node
+        for node in graph.node
+        if node.op_type == "BatchNormalization" and readers[node.input[0]] == 1
+    }
     makers = {name: node for node in graph.node for name in node.output}
     ranges = member.activations
     skipped: set[str] = set()
@@ -199,8 +235,7 @@ def _convolution(
         unit = byte_scale(ranges[source])[0]
         _pointwise(writer, output, image, name, weights, (gain, bias, unit), block)
         return
-    weight, scale = writer.weight(name, weights, gain, axis)
-    kept.input[:] = [image, weight, writer.bias(name, bias, byte_scale(ranges[source])[0], scale)]
+    kept.input[:] = [image, *writer.affine(name, weights, gain, bias, byte_scale(ranges[source])[0], axis)]
     kept.output[:] = [output]
     writer.nodes.append(kept)
 
@@ -236,13 +271,12 @@ def _pointwise(
     wide = Int8Weights(
         values, np.tile(weights.scale, block**2), np.tile(weights.exact, block**2), weights.relative_rmse
     )
-    weight, scale = writer.weight(name, wide, np.tile(gain, block**2), axis=0)
+    inputs = writer.affine(name, wide, np.tile(gain, block**2), np.tile(bias, block**2), unit, axis=0)
     layer = writer.layers.pop()
     writer.layers.append(
         Int8Layer(name, layer.exact_channels // block**2, layer.n_channels // block**2, layer.relative_rmse)
     )
-    biases = writer.bias(name, np.tile(bias, block**2), unit, scale)
-    before = writer.add("Conv", [image, weight, biases], f"{output}:channels", kernel_shape=[1, 1])
+    before = writer.add("Conv", [image, *inputs], f"{output}:channels", kernel_shape=[1, 1])
     writer.add("DepthToSpace", [before], output, blocksize=block, mode="DCR")
     writer.shuffled[output] = (before, block)
 
@@ -252,7 +286,10 @@ def _quantized_input(
 ) -> str:
     """A convolution's input as bytes; what is put together of parts is put together of their bytes."""
     maker = makers.get(source)
-    if maker is not None and maker.op_type == "Concat":
-        parts = [writer.quantize(name, ranges[source]) for name in maker.input]
-        return writer.add("Concat", parts, f"{source}:joined", axis=1)
+    if maker is not None and maker.op_type == "Concat" and maker.attribute[0].i == 1:
+        key = (f"{source}:joined", ranges[source])
+        if key not in writer.quantized:
+            parts = [writer.quantize(name, ranges[source]) for name in maker.input]
+            writer.quantized[key] = writer.add("Concat", parts, f"{source}:joined", axis=1)
+        return writer.quantized[key]
     return writer.quantize(source, ranges[source])

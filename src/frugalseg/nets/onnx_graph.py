@@ -117,7 +117,7 @@ def _merge_padding(graph: onnx.GraphProto) -> None:
     padded = {node.output[0]: node for node in graph.node if node.op_type == "Pad"}
     for node in graph.node:
         pad = padded.get(node.input[0]) if node.op_type == "Conv" else None
-        if pad is None:
+        if pad is None or not _pads_zeros(pad, constants):
             continue
         amounts = constants[pad.input[1]].reshape(2, -1)[:, 2:].ravel()
         attribute = next(item for item in node.attribute if item.name == "pads")
@@ -129,6 +129,12 @@ def _merge_padding(graph: onnx.GraphProto) -> None:
     kept = [n for n in kept if n.output[0] in used or n.op_type != "Constant"]
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _pads_zeros(pad: onnx.NodeProto, constants: dict[str, NDArray[Any]]) -> bool:
+    modes = [item.s for item in pad.attribute if item.name == "mode"]
+    value = constants.get(pad.input[2], 0.0) if len(pad.input) > 2 and pad.input[2] else 0.0
+    return modes in ([], [b"constant"]) and not np.any(value)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -16,7 +16,7 @@ from frugalseg.quant.tensors import QuantizedTensor
 LARGEST = 127
 """Magnitudes go up to here, so that a sign can be turned; -128 occurs only where LSQ's own codes hold it."""
 
-_SHRINKS = np.concatenate([np.linspace(0.6, 1.0, 41), [LARGEST / 64]])  # 64: powers of two stay powers of two
+_SHRINKS = np.concatenate([np.linspace(0.7, 1.0, 13), [LARGEST / 64]])  # 64: powers of two stay powers of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,16 @@ def int8_weights(tensor: QuantizedTensor | NDArray[np.floating], *, axis: int = 
     """
     weights = tensor.dequantize() if isinstance(tensor, QuantizedTensor) else np.asarray(tensor, dtype=np.float32)
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
-    values, scale = _nearest(rows)
+    values, scale = np.zeros(rows.shape, dtype=np.int8), np.ones(len(rows), dtype=np.float32)
+    fits = np.zeros(len(rows), dtype=bool)
     if isinstance(tensor, QuantizedTensor):
         levels = tensor.levels[tensor.codes]
         scales = _scale_of_each(tensor)
         for unit_levels, unit_scales in _integer_forms(
             *(np.moveaxis(array, axis, 0).reshape(rows.shape) for array in (levels, scales))
         ):
-            _take_exact(rows, unit_levels, unit_scales, values, scale)
+            fits |= _take_exact(rows, unit_levels, unit_scales, values, scale)
+    values[~fits], scale[~fits] = _nearest(rows[~fits])
     exact = (values.astype(np.float32) * scale[:, None] == rows).all(axis=1)
     error = values.astype(np.float64) * scale[:, None] - rows
     power = float(np.mean(rows.astype(np.float64) ** 2))
@@ -120,11 +122,14 @@ def _take_exact(
     scales: NDArray[np.float32],
     values: NDArray[np.int8],
     scale: NDArray[np.float32],
-) -> None:
-    """Put those rows into `values` and `scale` whose weights are 8-bit integers times one scale, to the bit."""
+) -> NDArray[np.bool_]:
+    """Put those rows into `values` and `scale` whose weights are 8-bit integers times one scale, to the bit; which."""
     one_scale = np.where(levels != 0, scales, 0).max(axis=1)
     one_scale = np.where(one_scale > 0, one_scale, 1).astype(np.float32)
-    fits = (levels == np.rint(levels)).all(axis=1) & (levels >= -128).all(axis=1) & (levels <= LARGEST).all(axis=1)
+    fits: NDArray[np.bool_] = (
+        (levels == np.rint(levels)).all(axis=1) & (levels >= -128).all(axis=1) & (levels <= LARGEST).all(axis=1)
+    )
     fits &= (levels * one_scale[:, None] == rows).all(axis=1)
     values[fits] = levels[fits].astype(np.int8)
     scale[fits] = one_scale[fits]
+    return fits

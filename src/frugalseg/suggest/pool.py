@@ -66,7 +66,7 @@ class Ask:
     k
         Images to suggest; fewer where the pool holds fewer.
     n_candidates
-        The most uncertain images among which ``suggestive`` chooses, K in the papers.
+        The most uncertain images among which ``suggestive`` chooses, K in the papers; twice k if not given, as there.
     round
         Number of the round, from 0; ``power`` draws less at random in later ones.
     seed
@@ -74,12 +74,12 @@ class Ask:
     """
 
     k: int = 8
-    n_candidates: int = 16
+    n_candidates: int | None = None
     round: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.n_candidates < self.k:
+        if self.k < 1 or (self.n_candidates is not None and self.n_candidates < self.k):
             raise ValueError(f"k must be at least 1 and at most n_candidates, not {self.k} of {self.n_candidates}")
         if self.round < 0 or self.seed < 0:
             raise ValueError("round and seed must not be negative")

@@ -24,7 +24,7 @@ class Suggestion:
     uncertainty, uncertainty_rank
         Its score, and how many images of the pool are more uncertain, plus 1.
     represents
-        Share of the pool that is more similar to it than to any other suggestion.
+        Share of the pool whose most similar suggestion it is; images like none of the suggestions are nobody's.
     similarity
         Mean similarity of these images to it; 1 where it stands for itself alone.
     nearest
@@ -48,6 +48,7 @@ def explain(pool: Pool, chosen: Sequence[int]) -> list[Suggestion]:
     n = len(pool.names)
     likeness = similarity(pool.descriptors[places], pool.descriptors)
     owner = likeness.argmax(axis=0)
+    owner[likeness.max(axis=0) <= 0] = -1
     owner[places] = np.arange(len(places))  # twins of a suggestion stay with it, it stays with itself
     uncertainty = np.asarray(pool.uncertainty, dtype=np.float64)
     rows = unit_rows(pool.descriptors)
@@ -65,7 +66,7 @@ def explain(pool: Pool, chosen: Sequence[int]) -> list[Suggestion]:
                 uncertainty=float(uncertainty[index]),
                 uncertainty_rank=1 + int((uncertainty > uncertainty[index]).sum()),
                 represents=float(mine.mean()),
-                similarity=float(likeness[position, mine].mean()),
+                similarity=float(np.where(np.flatnonzero(mine) == index, 1.0, likeness[position, mine]).mean()),
                 nearest=tuple(pool.names[int(each)] for each in order),
             )
         )

@@ -40,7 +40,7 @@ def suggest(pool: Pool, ask: Ask, strategy: str = "suggestive") -> list[Suggesti
 
 def suggestive(pool: Pool, ask: Ask) -> list[int]:
     """Of the K most uncertain images those k that represent the pool best (Yang et al., MICCAI 2017)."""
-    candidates = _highest(pool.uncertainty, ask.n_candidates)
+    candidates = _highest(pool.uncertainty, ask.n_candidates or 2 * ask.k)
     return [index for index, _ in greedy_cover(pool.descriptors, candidates, ask.k)]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from frugalseg.errors import TrainingError
+from frugalseg.images import median_object_diameter
 from frugalseg.losses import segmentation_loss
 from frugalseg.model_files import DIVISOR, MEAN
 from frugalseg.nets import SegmentationNet
@@ -93,6 +94,7 @@ def fit(
     optimiser = build_optimiser(net, config)
     average = AveragedNet(net, config.ema_decay)
     every = config.checkpoint_every or _validation_interval(config)
+    diameter_px = median_object_diameter(image.labels for image in images)
     with _interruptible() as interrupted:
         progress = load_newest(folder, net, average, optimiser)
         if progress is None:
@@ -104,7 +106,8 @@ def fit(
             if progress.step == first and course.begin is not None:
                 _begin_cycle(net, average, optimiser, course, config, progress.step)
             rate = rate_at(progress.step, config, course) * progress.rate_factor
-            loss = _step(net, optimiser, config, place, draw_batch(images, config, progress.step), rate)
+            batch = draw_batch(images, config, progress.step)
+            loss = _step(net, optimiser, config, place, batch, rate, diameter_px)
             if not math.isfinite(loss):
                 progress = _roll_back(folder, net, average, optimiser, progress, loss)
                 window = _Window()
@@ -152,9 +155,10 @@ def _step(
     place: Place,
     batch: Batch,
     rate: float,
+    diameter_px: float,
 ) -> float:
     """One optimiser step; weights stay as they were if the loss or the gradient is not finite."""
-    loss = loss_of(net, batch, config, place)
+    loss = loss_of(net, batch, config, place, diameter_px)
     value = float(loss.detach())
     if not math.isfinite(value):
         return value
@@ -167,8 +171,13 @@ def _step(
     return value if math.isfinite(norm) else norm
 
 
-def loss_of(net: SegmentationNet, batch: Batch, config: TrainConfig, place: Place) -> torch.Tensor:
-    """The loss of one batch, with the graph that its gradient needs."""
+def loss_of(
+    net: SegmentationNet, batch: Batch, config: TrainConfig, place: Place, diameter_px: float = math.nan
+) -> torch.Tensor:
+    """The loss of one batch, with the graph that its gradient needs.
+
+    `diameter_px` is the median object's at the network's scale; where it is not known, that which the network is for.
+    """
     colours = batch.images.to(place.device, memory_format=torch.channels_last)
     with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
         logits = net((colours - MEAN) / DIVISOR)
@@ -179,7 +188,7 @@ def loss_of(net: SegmentationNet, batch: Batch, config: TrainConfig, place: Plac
         border_px=config.border_px,
         gap_px=config.gap_px,
         gap_factor=config.gap_factor,
-        diameter_px=config.object_diameter_px or net.default_object_diameter_px,
+        diameter_px=diameter_px if math.isfinite(diameter_px) else net.default_object_diameter_px,
         small_factor=config.small_factor,
         dice_factor=config.dice_factor,
         border_factor=config.border_factor,
