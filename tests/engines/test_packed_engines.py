@@ -60,6 +60,20 @@ def test_engines_tell_what_tiling_needs(model: tuple) -> None:
         assert (engine.stride, engine.halo_px) == (net.stride, net.halo_px)
 
 
+@pytest.mark.parametrize("engine", [OpenVinoEngine, OnnxRuntimeEngine])
+def test_descriptors_are_torchs(model: tuple, engine: type) -> None:
+    name, net, artifact = model
+    batch = np.stack([image(*SIDES[name], 7), image(*SIDES[name], 8)])
+    maps, descriptors = engine(artifact).describe(batch)
+    wanted = TorchEngine(net).describe(batch)
+    assert descriptors.shape == (2, net.descriptor_channels)
+    np.testing.assert_allclose(maps, wanted[0], atol=1e-4)
+    np.testing.assert_allclose(descriptors, wanted[1], atol=1e-4 * np.abs(wanted[1]).max())
+    int8 = OpenVinoEngine(artifact, precision="int8").describe(batch)[1]
+    for ours, theirs in zip(int8, wanted[1], strict=True):
+        assert ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.98
+
+
 @needs_vnni
 def test_convolutions_truly_run_in_int8(model: tuple) -> None:
     name, _, artifact = model

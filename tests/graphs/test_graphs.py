@@ -158,7 +158,7 @@ def _computed_weight(model: onnx.ModelProto) -> None:
 
 def _before_logits(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
     """Let nodes that lead from `inner` to `logits` follow the last one."""
-    model.graph.node[-1].output[0] = "inner"
+    next(node for node in model.graph.node if node.output[0] == "logits").output[0] = "inner"
     model.graph.node.extend(nodes)
 
 
@@ -182,6 +182,7 @@ ATTACKS = {
     "external data": (_external, "lies elsewhere"),
     "unknown tensor": (lambda m: m.graph.node[0].input.append("nowhere"), "nothing in the file defines"),
     "another output": (lambda m: setattr(m.graph.output[0], "name", "other"), "does not lead"),
+    "no descriptor": (lambda m: m.graph.node.remove(_first(m, "ReduceMean")), "does not define descriptor"),
     "weights inside": (lambda m: m.graph.initializer.add(name="x", dims=[1], data_type=1), "more than nodes"),
     "twice": (lambda m: m.graph.node.append(m.graph.node[0]), "twice"),
     "a function": (lambda m: m.functions.add(name="f"), "more than nodes"),

@@ -30,3 +30,7 @@ class Engine(Protocol):
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability maps (N, C + 2, H, W) of images (N, H, W, 3), colours 0-255."""
         ...
+
+    def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same, and descriptors (N, D) of the images: spatial means of the last encoder output."""
+        ...

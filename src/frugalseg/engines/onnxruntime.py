@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from frugalseg.artifact import Artifact
 from frugalseg.errors import ConfigError
-from frugalseg.graphs import INPUT, float_model, int8_model
+from frugalseg.graphs import DESCRIPTOR, INPUT, OUTPUT, float_model, int8_model
 from frugalseg.processor import Precision
 
 
@@ -35,9 +35,18 @@ class OnnxRuntimeEngine:
         return self._artifact.halo_px
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._run(images, [OUTPUT])[0]
+
+    def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if len(self._session.get_outputs()) < 2:
+            raise ValueError("the model's graph gives no descriptor")
+        maps, descriptors = self._run(images, [OUTPUT, DESCRIPTOR])
+        return maps, descriptors
+
+    def _run(self, images: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
         mean, divisor = np.float32(self._artifact.mean), np.float32(self._artifact.divisor)
         x = np.ascontiguousarray(((images.astype(np.float32) - mean) / divisor).transpose(0, 3, 1, 2))
-        logits: NDArray[np.float32] = self._session.run(None, {INPUT: x})[0]
+        logits, *others = self._session.run(outputs, {INPUT: x})
         powers = np.exp(logits[:, :-1] - logits[:, :-1].max(axis=1, keepdims=True))
         border = 1 / (1 + np.exp(-logits[:, -1:]))
-        return np.concatenate([powers / powers.sum(axis=1, keepdims=True), border], axis=1)
+        return [np.concatenate([powers / powers.sum(axis=1, keepdims=True), border], axis=1), *others]

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value of tensors, by their names in the graph."""
 
-REVISION = 2
+REVISION = 3
 """Of what :mod:`frugalseg.graphs` writes; to be raised with every change there, so that the cache forgets."""
 
 _HINTS = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
@@ -69,7 +69,16 @@ class OpenVinoEngine:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self._request.infer([np.ascontiguousarray(images)], share_inputs=True)
-        return np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
+        return self._output(0)
+
+    def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if len(self._compiled.outputs) < 2:
+            raise ValueError("the model's graph gives no descriptor")
+        maps = self.run(images)
+        return maps, self._output(1)
+
+    def _output(self, index: int) -> NDArray[np.float32]:
+        return np.array(self._request.get_output_tensor(index).data, dtype=np.float32)
 
 
 def _compile(artifact: Artifact, member: int, precision: Precision, threads: int, digest: str | None) -> Any:
@@ -116,12 +125,13 @@ def runnable(core: Any, artifact: Artifact, member: int, precision: Precision) -
 
 
 def _with_probabilities(model: Any) -> Any:
-    """Softmax over background and classes, sigmoid of the border, instead of logits."""
-    logits = model.output(0).get_node().input_value(0)
+    """Softmax over background and classes, sigmoid of the border, instead of logits; the descriptor, if any, stays."""
+    logits, *others = (output.get_node().input_value(0) for output in model.outputs)
     first, last, end, one = ([np.array([value], dtype=np.int64)] for value in (0, -1, np.iinfo(np.int64).max, 1))
     classes = ops.softmax(ops.slice(logits, *first, *last, *one, *one), axis=1)
     border = ops.sigmoid(ops.slice(logits, *last, *end, *one, *one))
-    return openvino.Model([ops.concat([classes, border], axis=1)], model.get_parameters(), "network")
+    maps = ops.concat([classes, border], axis=1).output(0)
+    return openvino.Model([maps, *others], model.get_parameters(), "network")
 
 
 def observe(artifact: Artifact, member: int, images: Sequence[Image], percentiles: Sequence[float]) -> list[Ranges]:

@@ -12,6 +12,8 @@ from frugalseg.model_files import DIVISOR, MEAN
 class DarknessEngine:
     """Sees an object wherever the image, averaged over 3x3 pixels, is darker than mid-grey; sees no borders.
 
+    Its descriptor of an image is the mean colour.
+
     Attributes
     ----------
     sizes
@@ -31,3 +33,6 @@ class DarknessEngine:
         blurred = ndimage.uniform_filter(grey, size=(1, 3, 3), mode="nearest")
         front = 1 / (1 + np.exp(self.sharpness * blurred))
         return np.stack([1 - front, front, np.zeros_like(front)], axis=1).astype(np.float32)
+
+    def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.run(images), images.mean(axis=(1, 2)).astype(np.float32)

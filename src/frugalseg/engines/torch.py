@@ -34,16 +34,20 @@ class TorchEngine:
         return self.net.halo_px
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.describe(images)[0]
+
+    def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         device = next(self.net.parameters()).device
         was_training = self.net.training
         self.net.eval()
         try:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 colours = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)  # channels_last as it lies
-                maps = probabilities(self.net((colours.float() - MEAN) / DIVISOR).float())
+                logits, descriptors = self.net.logits_and_descriptor((colours.float() - MEAN) / DIVISOR)
+                maps = probabilities(logits.float())
         finally:
             self.net.train(was_training)
-        return maps.cpu().numpy()
+        return maps.cpu().numpy(), descriptors.float().cpu().numpy()
 
 
 def has_bf16(device: torch.device) -> bool:

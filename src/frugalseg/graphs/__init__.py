@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from frugalseg.graphs.check import INPUT, OUTPUT, checked_graph
+from frugalseg.graphs.check import DESCRIPTOR, INPUT, OUTPUT, checked_graph
 from frugalseg.graphs.fp32 import calibration_model, float_model, float_tensors
 from frugalseg.graphs.int8 import Int8Layer, int8_model
 
 __all__ = [
+    "DESCRIPTOR",
     "INPUT",
     "OUTPUT",
     "Int8Layer",

@@ -9,12 +9,12 @@ from onnx import helper
 
 from frugalseg.artifact import Artifact, FormatError, quoted
 
-INPUT, OUTPUT = "image", "logits"
+INPUT, OUTPUT, DESCRIPTOR = "image", "logits", "descriptor"
 
 OPERATORS = frozenset(
     {
         *("Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Constant", "Conv", "ConvTranspose"),
-        *("Identity", "LeakyRelu", "MaxPool", "Mul", "Pad", "Relu", "Resize", "Sigmoid"),
+        *("Identity", "LeakyRelu", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Resize", "Sigmoid"),
     }
 )
 """All that may occur: no loops, no branches, nothing that reads files."""
@@ -31,7 +31,7 @@ def checked_graph(artifact: Artifact) -> onnx.ModelProto:
     """The parsed graph of a packed model, without anything that was not looked at.
 
     Its operators are on a list, have the inputs that ONNX asks for, and lead from an image to logits of the right
-    shape over tensors of bounded size, by ONNX's own shape inference.
+    shape (and perhaps to a descriptor) over tensors of bounded size, by ONNX's own shape inference.
 
     Raises
     ------
@@ -58,8 +58,9 @@ def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
         return f"has {len(graph.node)} nodes"
     if model.functions or graph.initializer or graph.sparse_initializer or model.training_info:
         return "holds more than nodes"
-    if [item.name for item in graph.input] != [INPUT] or [item.name for item in graph.output] != [OUTPUT]:
-        return f"does not lead from {INPUT} to {OUTPUT}"
+    outputs = [item.name for item in graph.output]
+    if [item.name for item in graph.input] != [INPUT] or outputs not in ([OUTPUT], [OUTPUT, DESCRIPTOR]):
+        return f"does not lead from {INPUT} to {OUTPUT}, and perhaps {DESCRIPTOR}"
     tensors = {*artifact.members[0].quantized, *artifact.members[0].floats}
     defined = {INPUT, *tensors}
     for node in graph.node:
@@ -78,7 +79,8 @@ def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
         if defined & set(node.output):
             return "defines something twice"
         defined.update(node.output)
-    return None if OUTPUT in defined else f"does not define {OUTPUT}"
+    missing = [name for name in outputs if name not in defined]
+    return f"does not define {missing[0]}" if missing else None
 
 
 def _fault_of_attributes(node: onnx.NodeProto) -> str | None:
@@ -98,13 +100,15 @@ def _fault_of_shapes(model: onnx.ModelProto, artifact: Artifact) -> str | None:
     shaped.CopyFrom(model)
     graph = shaped.graph
     height, width = 2 * artifact.stride, 3 * artifact.stride
+    ranks = {OUTPUT: 4, DESCRIPTOR: 2}
+    names = [item.name for item in graph.output]
     del graph.input[:], graph.output[:], graph.value_info[:]
     member = artifact.members[0]
     shapes: dict[str, tuple[int, ...]] = {INPUT: (1, 3, height, width)}
     shapes |= {name: tensor.layout.shape for name, tensor in member.quantized.items()}
     shapes |= {name: array.shape for name, array in member.floats.items()}
     graph.input.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n, shape in shapes.items())
-    graph.output.append(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [None] * 4))
+    graph.output.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None] * ranks[n]) for n in names)
     try:
         onnx.checker.check_model(shaped)
         shaped = onnx.shape_inference.infer_shapes(shaped, check_type=True, strict_mode=True, data_prop=True)

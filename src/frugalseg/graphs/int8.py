@@ -173,7 +173,7 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
                 skipped.add(norm.output[0])
             continue
         inputs = [
-            writer.quantize(name, ranges[name]) if name in ranges and node.op_type == "Add" else name
+            writer.quantize(name, ranges[name]) if name in ranges and node.op_type in ("Add", "ReduceMean") else name
             for name in node.input
         ]
         kept = onnx.NodeProto()

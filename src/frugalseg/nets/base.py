@@ -63,12 +63,19 @@ class SegmentationNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, C + 2, H, W) of normalised images (N, 3, H, W) of any size."""
+        return self.logits_and_descriptor(x)[0]
+
+    def logits_and_descriptor(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the channel-wise spatial mean of the last encoder output, shape (N, D).
+
+        The latter is the descriptor of an image by Yang et al., MICCAI 2017, sec. 2.2.
+        """
         height, width = x.shape[-2:]
-        logits = self.decode(self.encode(pad_to_multiple(x, self.stride)))
-        return logits[..., :height, :width]
+        features = self.encode(pad_to_multiple(x, self.stride))
+        return self.decode(features)[..., :height, :width], features[-1].mean(dim=(2, 3))
 
     def descriptor(self, x: Tensor) -> Tensor:
-        """Channel-wise spatial mean of the last encoder output, shape (N, D) (Yang et al., MICCAI 2017, sec. 2.2)."""
+        """The descriptor alone, without the decoder's work."""
         return self.encode(pad_to_multiple(x, self.stride))[-1].mean(dim=(2, 3))
 
 

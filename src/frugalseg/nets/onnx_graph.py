@@ -6,7 +6,7 @@ import copy
 import io
 import logging
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -18,19 +18,20 @@ from onnx.reference import ReferenceEvaluator
 from frugalseg.nets.base import SegmentationNet
 
 OPSET = 17
-INPUT, OUTPUT = "image", "logits"
+INPUT, OUTPUT, DESCRIPTOR = "image", "logits", "descriptor"
 _TRACED_PX = 4  # strides of the image that is traced
 
 
 def weightless_graph(net: SegmentationNet) -> bytes:
     """The graph of a network without quantizers as a serialised ONNX model whose initialisers are left out.
 
-    Input ``image`` (N, 3, H, W), normalised, sizes multiples of the stride; output ``logits`` (N, C + 2, H, W). The
+    Input ``image`` (N, 3, H, W), normalised, sizes multiples of the stride; outputs ``logits`` (N, C + 2, H, W) and
+    ``descriptor`` (N, D), the spatial mean of the last encoder output, which suggestion needs. The
     weights and statistics that nodes refer to bear the names they have in the network's ``state_dict``.
     """
     traced = copy.deepcopy(net).cpu().float().eval()
     _make_tensors_distinct(traced)
-    traced.forward = lambda x: traced.decode(traced.encode(x))  # type: ignore[method-assign]
+    traced.forward = cast(Any, lambda x: _outputs(traced, x))  # type: ignore[method-assign]
     sizes = {0: "n", 2: "height", 3: "width"}
     stream = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings(), _quiet_torch():
@@ -44,8 +45,8 @@ def weightless_graph(net: SegmentationNet) -> bytes:
             do_constant_folding=False,  # would mix weights with each other
             training=torch.onnx.TrainingMode.EVAL,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: sizes, OUTPUT: sizes},
+            output_names=[OUTPUT, DESCRIPTOR],
+            dynamic_axes={INPUT: sizes, OUTPUT: sizes, DESCRIPTOR: {0: "n"}},
         )
     model = onnx.load_from_string(stream.getvalue())
     _fold_constants(model.graph)
@@ -55,6 +56,11 @@ def weightless_graph(net: SegmentationNet) -> bytes:
     if missing:
         raise ValueError(f"the graph refers to {sorted(missing)[:3]}, which are no tensors of the network")
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _outputs(net: SegmentationNet, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    features = net.encode(x)
+    return net.decode(features), features[-1].mean(dim=(2, 3))
 
 
 class _quiet_torch:  # noqa: N801 - used like a function
