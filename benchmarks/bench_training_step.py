@@ -135,6 +135,8 @@ def plain_loss(net: SegmentationNet, batch: Batch, config: TrainConfig) -> torch
         border_px=config.border_px,
         gap_px=config.gap_px,
         gap_factor=config.gap_factor,
+        diameter_px=net.default_object_diameter_px,
+        small_factor=config.small_factor,
         dice_factor=config.dice_factor,
         border_factor=config.border_factor,
     )
