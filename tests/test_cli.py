@@ -157,11 +157,10 @@ def test_reader_that_goes_away_leaves_no_traceback() -> None:
         assert "Traceback" not in process.stderr.read()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
 def test_interrupt_is_one_line_and_130(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys\nimport frugalseg.doctor as doctor\nfrom frugalseg.cli import main\n"
-        "doctor.examine = lambda folder: os.kill(os.getpid(), signal.SIGINT)\nsys.exit(main(['doctor']))"
+        "import signal, sys\nimport frugalseg.doctor as doctor\nfrom frugalseg.cli import main\n"
+        "doctor.examine = lambda folder: signal.raise_signal(signal.SIGINT)\nsys.exit(main(['doctor']))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 130

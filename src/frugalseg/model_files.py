@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +66,22 @@ class ModelCard:
         if pixel_size_um is None or self.pixel_size_um is None:
             return self.scale
         return self.scale * pixel_size_um / self.pixel_size_um
+
+
+def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:
+    """Refuse models that cannot be averaged: other classes, another network, another scale.
+
+    Raises
+    ------
+    InputError
+        Names the first model that does not fit the very first one.
+    """
+    for path, card in zip(paths, cards, strict=True):
+        first = cards[0]
+        if card.class_names != first.class_names:
+            raise InputError(path, f"has the classes {card.class_names}, the first member has {first.class_names}")
+        if card.net != first.net or not math.isclose(card.scale, first.scale, rel_tol=0.25):
+            raise InputError(path, "differs from the first member in network or image scale")
 
 
 def write_card(folder: Path, card: ModelCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -240,6 +241,33 @@ class TestRefusals:
             capsys, "export", tmp_path / "run", "--format", "torchscript", "--int8", "--out", tmp_path / "m.pt"
         )
         assert not list(tmp_path.glob("m.*"))
+
+    def test_what_cannot_be_one_ensemble(
+        self, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The same runs are refused as an export, as members of a prediction and as folds of a cross-validation."""
+        one = card("unet")
+        others = {
+            "classes": card("unet", 2),
+            "network": card("lite"),
+            "image scale": dataclasses.replace(one, scale=one.scale * 1.5),
+        }
+        for index, (reason, other) in enumerate(others.items()):
+            folds = tmp_path / f"folds{index}"
+            for fold, each in enumerate((one, other)):
+                (folds / f"fold-{fold}").mkdir(parents=True)
+                finish(folds / f"fold-{fold}", settled_net(each.net, n_classes=len(each.class_names)), each, steps=1)
+            (folds / "folds.json").write_text('{"n_folds": 2}')
+            first, second, out = folds / "fold-0", folds / "fold-1", tmp_path / "out.fseg"
+            for command in (
+                ["export", first, second, "--out", out],
+                ["predict", first, images, "--out", out, "--member", second],
+                ["predict", folds, images, "--out", out],
+            ):
+                line = self.refused(capsys, *command)
+                assert line.startswith(f"frugalseg: {second}: ")
+                assert reason in line
+            assert not out.exists()
 
     def test_what_cannot_be_predicted_with(
         self,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +124,13 @@ class TestResume:
             "step-00000006.safetensors",
         ]
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be raised for oneself alone on Windows")
     def test_after_ctrl_c(self, tiny: TrainConfig, tmp_path: Path) -> None:
         whole = run(tiny, tmp_path / "whole")
         before = signal.getsignal(signal.SIGINT)
 
         def press(step: int, loss: float) -> None:
             if step == 3:  # no checkpoint is due here
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
         with pytest.raises(InterruptedTrainingError, match="interrupted after 3 of 6 steps; saved") as stop:
             run(tiny, tmp_path / "cut", Hooks(lambda net: {}, lambda row: None, press))
@@ -143,11 +140,10 @@ class TestResume:
         assert equal(run(tiny, tmp_path / "cut", diary.hooks()), whole)
         assert diary.steps == [4, 5, 6]
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be raised for oneself alone on Windows")
     def test_a_second_ctrl_c_does_not_wait(self, tiny: TrainConfig, tmp_path: Path) -> None:
         def press(step: int, loss: float) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
             run(tiny, tmp_path, Hooks(lambda net: {}, lambda row: None, press))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from frugalseg.artifact import Artifact, Member
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.model_files import ModelCard
+from frugalseg.model_files import ModelCard, check_members
 from frugalseg.nets import SegmentationNet
 from frugalseg.nets.onnx_graph import weightless_graph
 from frugalseg.quant.layers import bake, to_codes
+from frugalseg.quant.spec import PORTIONS, QuantSpec
 from frugalseg.train.folder import CONFIG, read_config
 from frugalseg.train.folds import fold_folders
 from frugalseg.train.run import load_net
@@ -29,16 +30,6 @@ def member_folders(runs: Sequence[Path]) -> list[Path]:
     return [folder for path in runs for folder in (fold_folders(path) or [path])]
 
 
-def check_members(folders: Sequence[Path], cards: Sequence[ModelCard]) -> None:
-    """Refuse runs that cannot be averaged: other classes, another network, another scale."""
-    for folder, card in zip(folders, cards, strict=True):
-        first = cards[0]
-        if card.class_names != first.class_names:
-            raise InputError(folder, f"has the classes {card.class_names}, the first member has {first.class_names}")
-        if card.net != first.net or not math.isclose(card.scale, first.scale, rel_tol=0.25):
-            raise InputError(folder, "differs from the first member in network or image scale")
-
-
 def pack_runs(runs: Sequence[Path], *, licence: str = NO_LICENCE) -> Artifact:
     """One packed model of one run, or of several as an ensemble; without ranges for INT8.
 
@@ -51,7 +42,7 @@ def pack_runs(runs: Sequence[Path], *, licence: str = NO_LICENCE) -> Artifact:
     loaded = [load_net(folder) for folder in folders]
     cards = [card for _, card in loaded]
     check_members(folders, cards)
-    if any(card.quantization != cards[0].quantization for card in cards):
+    if any(_kind(card) != _kind(cards[0]) for card in cards):
         raise InputError(folders[0], "and another member are quantized differently; one file holds one kind")
     first = loaded[0][0]
     return Artifact(
@@ -63,6 +54,11 @@ def pack_runs(runs: Sequence[Path], *, licence: str = NO_LICENCE) -> Artifact:
         graph=weightless_graph(bake(first)),
         provenance={"members": [_provenance(folder) for folder in folders]},
     )
+
+
+def _kind(card: ModelCard) -> QuantSpec | None:
+    """How weights are coded; in which portions they came to it does not matter any more."""
+    return None if card.quantization is None else replace(card.quantization, portions=PORTIONS)
 
 
 def pack_net(net: SegmentationNet) -> Member:
