@@ -15,7 +15,7 @@ import psutil
 
 from frugalseg import __version__
 from frugalseg.locking import lock_folder
-from frugalseg.processor import model_and_features
+from frugalseg.processor import model_and_features, usable_cores
 
 DATA_VARIABLE = "FRUGALSEG_DATA"
 """Environment variable that names the folder of the real images some tests read."""
@@ -68,6 +68,12 @@ PARTS = (
         extra="onnxruntime",
         purpose="`predict --engine onnxruntime`; OpenVINO, which is always there, is the default",
     ),
+    Part(
+        name="Ray",
+        module="ray",
+        extra="ray",
+        purpose="spreads studies and simulations over several machines; without it they use the cores of this one",
+    ),
 )
 """Every optional part the code can use now."""
 
@@ -107,12 +113,11 @@ def _versions() -> dict[str, str | None]:
 def _processor() -> dict[str, Any]:
     """Model, cores and instruction sets that decide which arithmetic is fast."""
     model, features = model_and_features()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "model": model or platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(logical=False),
         "threads": os.cpu_count(),
-        "threads_usable": usable,
+        "threads_usable": usable_cores(),
         "features": features,
     }
 

@@ -6,8 +6,6 @@ import csv
 import hashlib
 import io
 import logging
-import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,8 @@ from frugalseg.images import (
     write_image,
     write_label_map,
 )
-from frugalseg.model_files import CARD, DIVISOR, MEAN, ModelCard
-from frugalseg.processor import Precision
+from frugalseg.model_files import CARD, DIVISOR, MEAN, ModelCard, check_members
+from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, segment
 
@@ -103,13 +101,8 @@ def load_model(
         else _load_runs(path, engine, precision, device, threads)
         for path in paths
     ]
-    card = models[0].card
-    for path, model in zip(paths, models, strict=True):
-        if model.card.class_names != card.class_names:
-            raise InputError(path, f"has the classes {model.card.class_names}, the first model {card.class_names}")
-        if model.card.net != card.net or not math.isclose(model.card.scale, card.scale, rel_tol=0.25):
-            raise InputError(path, "differs from the first model in network or image scale")
-    return Model(tuple(each for model in models for each in model.engines), card)
+    check_members(paths, [model.card for model in models])
+    return Model(tuple(each for model in models for each in model.engines), models[0].card)
 
 
 def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, threads: int) -> Model:
@@ -168,7 +161,8 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
     from frugalseg.train.run import load_net
 
     engines, cards = [], []
-    for folder in fold_folders(path) or [path]:
+    folders = fold_folders(path) or [path]
+    for folder in folders:
         try:
             net, card = load_net(folder)
         except ValueError as error:  # a network or a number of classes that this version cannot build
@@ -177,8 +171,7 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
             net = bake(net)  # the few-bit weights once, not at every run
         engines.append(_torch_engine(net, precision, device, threads))
         cards.append(card)
-        if (card.class_names, card.net) != (cards[0].class_names, cards[0].net):
-            raise InputError(folder, "differs from the first member in classes or network")
+    check_members(folders, cards)
     return Model(tuple(engines), cards[0])
 
 
@@ -189,7 +182,7 @@ def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> E
 
     if precision == "int8":
         raise ConfigError("precision", "int8 needs a packed model (frugalseg export) and OpenVINO or ONNX Runtime")
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or usable_threads())
     cuda = torch.cuda.is_available()
     if device_name == "cuda" and not cuda:
         raise ConfigError("device", "cuda asked for, but torch finds no CUDA device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,19 @@ _FEATURES: dict[str, tuple[str, ...]] = {
     "arm_i8mm": ("i8mm",),
 }
 """Our name of a feature → its names among the flags of ``/proc/cpuinfo``."""
+
+
+def usable_threads() -> int:
+    """Threads worth using: ``OMP_NUM_THREADS`` where it is set, else the cores that this process may run on."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else usable_cores()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def model_and_features() -> tuple[str | None, list[str] | None]:

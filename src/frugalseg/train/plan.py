@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from frugalseg.images import (
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.nets import NETS
+from frugalseg.processor import usable_threads
 from frugalseg.segmentation import resize_image, resize_labels
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.loop import Place
@@ -202,7 +202,7 @@ def choose_place(config: TrainConfig) -> Place:
         raise ConfigError("device", "cuda asked for, but torch finds no CUDA device")
     use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda" if use_cuda else "cpu")
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.threads or usable_threads())
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(device))
     return Place(device, bf16)
 
