@@ -12,6 +12,7 @@ from reference import glas_reference
 
 from frugalseg.metrics import (
     FIGURES,
+    ImageScores,
     image_means,
     object_dice,
     object_f1,
@@ -301,3 +302,14 @@ def test_real_glands_equal_reference():
 
     truths = [read_label_map(data / f"testA_{n}_anno.png")[::8, ::8] for n in (1, 33)]
     assert_equal_to_reference([((np.roll(truth, 1, axis=1) + 1) // 2, truth) for truth in truths])
+
+
+def test_scores_as_numbers_pool_to_the_same_figures():
+    rng = np.random.default_rng(3)
+    images = [score_image(rng.integers(0, 5, (30, 30)), rng.integers(0, 5, (30, 30))) for _ in range(4)]
+    images += [score_image(np.zeros((9, 9), int), np.ones((9, 9), int)), score_image(*[np.zeros((9, 9), int)] * 2)]
+    again = [ImageScores.from_list(image.as_list()) for image in images]
+    assert pool(again).as_dict() == pool(images).as_dict()
+    assert pool([again[0]] * 2 + again[3:]).as_dict() == pool([images[0]] * 2 + images[3:]).as_dict()
+    with pytest.raises(ValueError, match="numbers"):
+        ImageScores.from_list([1.0, 2.0])

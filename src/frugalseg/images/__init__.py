@@ -4,10 +4,12 @@ from frugalseg.images.dataset import LAYOUTS, open_dataset
 from frugalseg.images.decode import read_image
 from frugalseg.images.headers import Header, read_header
 from frugalseg.images.labels import read_label_map, write_image, write_label_map
+from frugalseg.images.listing import write_listing
 from frugalseg.images.names import IMAGE_SUFFIXES, image_stem, is_image_name, is_mask_name, masked_stem
 from frugalseg.images.objects import median_object_diameter
-from frugalseg.images.samples import Dataset, LoadedSample, Sample, load_sample
+from frugalseg.images.samples import Dataset, LoadedSample, Sample, load_image, load_sample
 from frugalseg.images.splits import split_folds, split_validation
+from frugalseg.images.windows import cut_windows
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -16,9 +18,11 @@ __all__ = [
     "Header",
     "LoadedSample",
     "Sample",
+    "cut_windows",
     "image_stem",
     "is_image_name",
     "is_mask_name",
+    "load_image",
     "load_sample",
     "masked_stem",
     "median_object_diameter",
@@ -30,4 +34,5 @@ __all__ = [
     "split_validation",
     "write_image",
     "write_label_map",
+    "write_listing",
 ]

@@ -12,6 +12,7 @@ from frugalseg.errors import InputError
 from frugalseg.images.headers import Header, read_header
 from frugalseg.images.labels import check_label_header
 from frugalseg.images.layouts import Found, find_cellpose, find_folders, find_glas, find_plain, grade_file
+from frugalseg.images.listing import FoundListing, find_listing
 from frugalseg.images.nnunet import find_nnunet
 from frugalseg.images.samples import Dataset, Sample
 from frugalseg.images.tables import read_classes, read_grades, read_groups
@@ -19,6 +20,7 @@ from frugalseg.images.tables import read_classes, read_grades, read_groups
 _log = logging.getLogger(__name__)
 
 LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
+    "listing": find_listing,
     "nnunet": find_nnunet,
     "folders": find_folders,
     "glas": find_glas,
@@ -76,7 +78,8 @@ def open_dataset(
     samples = _with_grades(samples, found, root, use_patients=groups is None)
     if groups is not None and str(groups) != "none":
         samples = _with_groups(samples, found, Path(groups))
-    table = _class_table(found, root, samples)
+    listed = found if isinstance(found, FoundListing) else FoundListing(found.layout)
+    table = _class_table(found, root, samples) if listed.object_table is None else listed.object_table
     if found.problems:
         raise InputError.of(found.problems)
     dataset = Dataset(
@@ -84,7 +87,7 @@ def open_dataset(
         layout=found.layout,
         samples=tuple(samples),
         class_names=found.class_names,
-        pixel_size_um=_pixel_size(samples, found, root) if pixel_size_um is None else pixel_size_um,
+        pixel_size_um=pixel_size_um or listed.pixel_size_um or _pixel_size(samples, found, root),
         ignore_value=found.ignore_value if ignore_value is None else ignore_value,
         semantic=found.semantic,
         object_table=table,

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frugalseg.arrays import UNKNOWN, Image, LabelMap
 from frugalseg.errors import InputError
@@ -24,6 +26,7 @@ class Sample:
     """One image of a data set.
 
     `mask` is None without annotation, a tuple where each class has a mask of its own (its folder names the class).
+    `window` is the part (x, y, width, height) of image and mask that counts; of what lies outside nothing is known.
     `channels` holds the three files of an image whose channels are split, `image` is then the first of them. `size` is
     (height, width); `category` is what Grade.csv says of the tissue (``benign``, ``malignant``).
     """
@@ -38,6 +41,7 @@ class Sample:
     size: tuple[int, int] = (0, 0)
     bits: int = 8
     pixel_size_um: float | None = None
+    window: tuple[int, int, int, int] | None = None
 
     @property
     def labelled(self) -> bool:
@@ -107,7 +111,8 @@ class Dataset:
         digest.update(json.dumps(settings).encode())
         for sample in sorted(self.samples, key=lambda each: (each.subset, each.name)):
             table = sorted(self.object_table.get(sample.name, {}).items())
-            digest.update(json.dumps([sample.subset, sample.name, sample.group, table]).encode())
+            window = [] if sample.window is None else [sample.window]
+            digest.update(json.dumps([sample.subset, sample.name, sample.group, table, *window]).encode())
             for path in (*sample.images, *sample.masks):
                 with path.open("rb") as stream:
                     content = hashlib.file_digest(stream, "sha256").digest()
@@ -150,7 +155,7 @@ def load_sample(dataset: Dataset, sample: Sample) -> LoadedSample:
     InputError
         A file is damaged, or holds what no image or label map may hold.
     """
-    image = _load_image(sample)
+    image = load_image(sample)
     pixel_size = dataset.pixel_size_um if dataset.pixel_size_um is not None else sample.pixel_size_um
     if sample.mask is None:
         nothing = np.full(image.shape[:2], UNKNOWN, dtype=np.int32)
@@ -161,9 +166,37 @@ def load_sample(dataset: Dataset, sample: Sample) -> LoadedSample:
         labels, classes, notes = _load_class_masks(dataset, sample.mask)
     else:
         labels, classes, notes = _load_objects(dataset, sample, sample.mask)
-    if labels.shape != image.shape[:2]:
-        raise InputError(sample.masks[0], f"has the shape {labels.shape}, its image {image.shape[:2]}")
+    whole = sample.size if sample.window is not None else image.shape[:2]
+    if labels.shape != whole:
+        raise InputError(sample.masks[0], f"has the shape {labels.shape}, its image {whole}")
+    if sample.window is not None:
+        labels = _cropped(labels, sample)
+        inside = set(np.unique(labels).tolist())
+        classes = {label: index for label, index in classes.items() if label in inside}
     return LoadedSample(sample.name, image, labels, classes, pixel_size, notes)
+
+
+def load_image(sample: Sample) -> Image:
+    """Decode a sample's image alone, shape (H, W, 3), its window where it has one; the mask is not looked at.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    return _cropped(_load_image(sample), sample)
+
+
+_Cropped = TypeVar("_Cropped", bound=NDArray[Any])
+
+
+def _cropped(array: _Cropped, sample: Sample) -> _Cropped:
+    if sample.window is None:
+        return array
+    x, y, width, height = sample.window
+    if min(x, y) < 0 or min(width, height) < 1 or y + height > array.shape[0] or x + width > array.shape[1]:
+        raise InputError(sample.image, f"has no window {sample.window}, it is {array.shape[1]} x {array.shape[0]}")
+    return cast(_Cropped, np.ascontiguousarray(array[y : y + height, x : x + width]))
 
 
 _Loaded = tuple[LabelMap, dict[int, int], tuple[str, ...]]

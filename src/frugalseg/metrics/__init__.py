@@ -48,6 +48,7 @@ from frugalseg.metrics.scores import (
     pool,
     score_image,
 )
+from frugalseg.metrics.sums import interval, pooled
 
 __all__ = [
     "FIGURES",
@@ -55,9 +56,11 @@ __all__ = [
     "ObjectScores",
     "Scores",
     "image_means",
+    "interval",
     "object_dice",
     "object_f1",
     "object_hausdorff",
     "pool",
+    "pooled",
     "score_image",
 ]

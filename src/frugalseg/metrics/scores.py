@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -38,18 +38,31 @@ class ObjectScores:
     hausdorff: Floats
     """Hausdorff distance in pixels to its partner, to the nearest object, or the image's diagonal."""
 
+    @property
+    def n(self) -> int:
+        """Objects."""
+        return int(self.area.size)
+
     @cached_property
     def sums(self) -> tuple[float, float, float]:
         """Σ area, Σ area·dice, Σ area·hausdorff: all that pooling needs."""
         return float(self.area.sum()), float(self.area @ self.dice), float(self.area @ self.hausdorff)
 
 
+@dataclass(frozen=True)
+class ObjectSums:
+    """What pooling needs of the objects of one side of one image, small enough to be kept in a file."""
+
+    n: int
+    sums: tuple[float, float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class ImageScores:
     """Sufficient statistics of one image, see the module's text for every case."""
 
-    pred: ObjectScores
-    truth: ObjectScores
+    pred: ObjectScores | ObjectSums
+    truth: ObjectScores | ObjectSums
     n_true_positives: int
     n_pixels_pred: int
     n_pixels_truth: int
@@ -58,6 +71,30 @@ class ImageScores:
     n_partner_ties: int = 0
     hausdorff_nearest_fallbacks: int = 0
     hausdorff_diagonal_fallbacks: int = 0
+
+    def as_list(self) -> list[float]:
+        """All that :func:`pool` needs, as numbers: of an image whatever its number of objects."""
+        return [value for side in (self.pred, self.truth) for value in (side.n, *side.sums)] + [
+            getattr(self, name) for name in _COUNTS
+        ]
+
+    @classmethod
+    def from_list(cls, values: Sequence[float]) -> ImageScores:
+        """What pools to the same figures as the scores that gave these numbers.
+
+        Raises
+        ------
+        ValueError
+            Not as many numbers as :meth:`as_list` gives.
+        """
+        if len(values) != 8 + len(_COUNTS):
+            raise ValueError(f"{len(values)} numbers, not {8 + len(_COUNTS)}")
+        pred, truth = (ObjectSums(int(values[at]), (values[at + 1], values[at + 2], values[at + 3])) for at in (0, 4))
+        counts = {name: int(value) for name, value in zip(_COUNTS, values[8:], strict=True)}
+        return cls(pred, truth, **counts)
+
+
+_COUNTS = tuple(each.name for each in fields(ImageScores) if each.name not in ("pred", "truth"))
 
 
 @dataclass(frozen=True)
@@ -141,7 +178,7 @@ def pool(images: Sequence[ImageScores]) -> Scores:
 
     A list may hold an image several times (a bootstrap sample). An empty list gives NaN and zero counts.
     """
-    n_pred, n_truth = sum(s.pred.area.size for s in images), sum(s.truth.area.size for s in images)
+    n_pred, n_truth = sum(s.pred.n for s in images), sum(s.truth.n for s in images)
     hits = sum(s.n_true_positives for s in images)
     area_pred, dice_pred, far_pred = _added([s.pred.sums for s in images])
     area_truth, dice_truth, far_truth = _added([s.truth.sums for s in images])
@@ -161,8 +198,8 @@ def pool(images: Sequence[ImageScores]) -> Scores:
         n_true_positives=hits,
         n_false_positives=n_pred - hits,
         n_false_negatives=n_truth - hits,
-        n_images_empty_truth=sum(not s.truth.area.size for s in images),
-        n_images_empty_pred=sum(not s.pred.area.size for s in images),
+        n_images_empty_truth=sum(not s.truth.n for s in images),
+        n_images_empty_pred=sum(not s.pred.n for s in images),
         n_pixels_unknown=sum(s.n_pixels_unknown for s in images),
         n_partner_ties=sum(s.n_partner_ties for s in images),
         hausdorff_nearest_fallbacks=sum(s.hausdorff_nearest_fallbacks for s in images),
