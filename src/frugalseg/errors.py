@@ -5,7 +5,8 @@
     FrugalsegError          exit code 1   something went wrong that a user can understand
     ├── InputError          exit code 2   files or arguments that cannot be used, each with its reason
     │   └── ConfigError     exit code 2   a setting that does not exist or has an impossible value
-    └── TrainingError       exit code 1   training cannot go on (diverged, locked, incompatible resume)
+    ├── TrainingError       exit code 1   training cannot go on (diverged, locked, incompatible resume)
+    └── TaskError           exit code 1   one of many tasks failed, or its worker died again and again
 """
 
 from __future__ import annotations
@@ -67,3 +68,26 @@ class ConfigError(InputError):
 
 class TrainingError(FrugalsegError):
     """Training cannot go on."""
+
+
+class TaskError(FrugalsegError):
+    """One of many tasks cannot be done; its text names the task in every line.
+
+    Parameters
+    ----------
+    label
+        The task, in the words of whoever asked for it.
+    reason
+        Why, in a few words; unused where there are problems.
+    problems
+        What an :class:`InputError` in the task told: the files at fault stay named.
+    """
+
+    def __init__(self, label: str, reason: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(label, reason, problems)  # all of them, so that the error can cross processes
+        self.label = label
+        self.reason = reason
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.label}: {line}" for line in (self.problems or (self.reason,)))
