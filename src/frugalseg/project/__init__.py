@@ -1,0 +1,46 @@
+"""The project folder of suggestive annotation: images, versions of masks, rounds of training, suggestions.
+
+One SQLite database names everything (``schema``); ``store`` opens it, ``migration`` brings it up to date.
+``candidates`` judges images before ``images`` adds them, ``annotations`` keeps every version of a mask,
+``mask_import`` finds masks in folders, ``validation`` draws images to validate on, ``rounds`` remembers trainings and
+suggestions, ``backup`` packs it all. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from frugalseg.project.annotations import NOT_ANNOTATED
+from frugalseg.project.candidates import Candidate, check_images
+from frugalseg.project.lock import project_lock
+from frugalseg.project.project import Project
+from frugalseg.project.records import (
+    Added,
+    Annotation,
+    Cost,
+    Imported,
+    Member,
+    ProjectImage,
+    Reason,
+    Role,
+    Round,
+    Suggested,
+    Window,
+)
+
+__all__ = [
+    "NOT_ANNOTATED",
+    "Added",
+    "Annotation",
+    "Candidate",
+    "Cost",
+    "Imported",
+    "Member",
+    "Project",
+    "ProjectImage",
+    "Reason",
+    "Role",
+    "Round",
+    "Suggested",
+    "Window",
+    "check_images",
+    "project_lock",
+]

@@ -1,0 +1,69 @@
+"""Which images are validated on: drawn once, whole patients, and never moved."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import select
+
+from frugalseg.errors import InputError
+from frugalseg.project.schema import ImageRow
+from frugalseg.project.store import Store
+
+
+def draw(store: Store, share: float, seed: int) -> tuple[str, ...]:
+    """Give every usable image without a role one; returns the names that became validation images."""
+    if not 0 <= share < 1:
+        raise InputError("validation share", f"must lie in 0 ≤ share < 1, not {share}")
+    if seed < 0:
+        raise InputError("seed", f"must not be negative, is {seed}")
+    with store.write() as session:
+        rows = session.scalars(select(ImageRow).order_by(ImageRow.name)).all()
+        drawn = [row for row in rows if row.role is not None]
+        settled = {row.group: row.role for row in drawn if row.group is not None}
+        new = [row for row in rows if row.role is None and row.unusable_reason is None]
+        for row in new:
+            row.role = settled.get(row.group) if row.group is not None else None
+        aside = [row.name for row in new if row.role == "validation"]
+        usable = [row for row in rows if row.role is not None and row.unusable_reason is None]
+        open_rows = [row for row in new if row.role is None]
+        validated = sum(row.role == "validation" for row in usable)
+        units = _units(open_rows)
+        chosen = _choose(
+            [len(unit) for unit in units],
+            wanted=share * (len(usable) + len(open_rows)) - validated,
+            generator=np.random.default_rng([seed, len(drawn)]),
+            leave_one=not any(row.role == "pool" for row in usable),
+            take_one=share > 0 and validated == 0,
+        )
+        for index, unit in enumerate(units):
+            for row in unit:
+                row.role = "validation" if index in chosen else "pool"
+                aside += [row.name] if index in chosen else []
+    return tuple(sorted(aside))
+
+
+def _units(rows: Sequence[ImageRow]) -> list[list[ImageRow]]:
+    """Images that stay together, in order of their first names."""
+    units: dict[tuple[str, str], list[ImageRow]] = defaultdict(list)
+    for row in rows:
+        units[("image", row.name) if row.group is None else ("group", row.group)].append(row)
+    return list(units.values())
+
+
+def _choose(
+    sizes: Sequence[int], *, wanted: float, generator: np.random.Generator, leave_one: bool, take_one: bool
+) -> set[int]:
+    """Places of units, drawn at random, that together come as near to `wanted` images as their sizes allow."""
+    chosen: set[int] = set()
+    taken = 0
+    for index in generator.permutation(len(sizes)).tolist():
+        nearer = abs(taken + sizes[index] - wanted) < abs(taken - wanted)
+        if nearer and not (leave_one and len(chosen) + 1 == len(sizes)):
+            chosen.add(index)
+            taken += sizes[index]
+    if take_one and not chosen and len(sizes) > 1:
+        chosen.add(int(np.argmin(sizes)))
+    return chosen

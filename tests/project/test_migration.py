@@ -1,0 +1,156 @@
+"""Schemas: the first one for ever, older ones migrated after a copy, newer ones refused."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from frugalseg.errors import InputError
+from frugalseg.images import write_label_map
+from frugalseg.project import Project, migration, schema
+
+from .builders import small_project, tree, two_objects
+from .make_golden import GOLDEN
+
+FOLDER = migration.FOLDER
+
+SECOND = '''
+"""A second revision, for tests."""
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True))
+    with op.batch_alter_table("images") as batch:
+        batch.add_column(sa.Column("stain", sa.String))
+        batch.alter_column("group", new_column_name="patient")
+    {last}
+'''
+
+
+@pytest.fixture
+def with_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two revisions in place of the package's one; its second may still be changed."""
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    shutil.copy(FOLDER / "r0001_first.py", folder)
+    (folder / "r0002_second.py").write_text(SECOND.format(last="pass"))
+    monkeypatch.setattr(migration, "FOLDER", folder)
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    return folder
+
+
+def columns(database: Path, table: str) -> list[str]:
+    connection = sqlite3.connect(database)
+    try:
+        return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    finally:
+        connection.close()
+
+
+def revision(database: Path) -> str:
+    connection = sqlite3.connect(database)
+    try:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_head_is_the_newest_revision() -> None:
+    assert migration.known_revisions()[-1] == schema.HEAD
+
+
+def test_revisions_make_the_tables_that_are_used(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project")
+    with project._store.read() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, schema.Base.metadata) == []
+
+
+def test_older_schema_is_copied_aside_and_migrated(
+    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migration, "FOLDER", FOLDER)
+        patch.setattr(schema, "HEAD", "0001")
+        project = small_project(tmp_path, "a", "b")
+        project.annotate("a", two_objects(), complete=True, source="test")
+    database = project.folder / "project.sqlite"
+    assert revision(database) == "0001"
+    Project.open(project.folder)
+    assert revision(database) == "0002"
+    assert {"stain", "patient"} <= set(columns(database, "images"))
+    assert columns(database, "annotations"), "tables that point at the one made anew are still there"
+    kept = project.folder / "project.sqlite.backup-0001"
+    assert revision(kept) == "0001"
+    assert columns(kept, "images")[1:4] == ["name", "sha256", "path"]
+    before = tree(project.folder)
+    Project.open(project.folder)
+    assert tree(project.folder) == before, "the second time there is nothing to do"
+
+
+def test_migration_that_fails_changes_nothing(
+    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migration, "FOLDER", FOLDER)
+        patch.setattr(schema, "HEAD", "0001")
+        project = small_project(tmp_path, "a")
+    (with_second / "r0002_second.py").write_text(SECOND.format(last="raise RuntimeError('half-way')"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="half-way"):
+            Project.open(project.folder)
+    monkeypatch.setattr(schema, "HEAD", "0001")
+    assert [image.name for image in Project.open(project.folder).images()] == ["a"]
+    assert "stain" not in columns(project.folder / "project.sqlite", "images")
+    assert columns(project.folder / "project.sqlite", "notes") == []
+    assert (project.folder / "project.sqlite.backup-0001-2").is_file(), "an earlier copy is not written over"
+
+
+def test_newer_schema_is_refused_and_untouched(
+    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Project.create(tmp_path / "project").folder
+    monkeypatch.setattr(migration, "FOLDER", FOLDER)
+    monkeypatch.setattr(schema, "HEAD", "0001")
+    before = tree(folder)
+    with pytest.raises(InputError, match=r"newer frugalseg \(schema 0002, this one has 0001\)"):
+        Project.open(folder)
+    assert tree(folder) == before
+
+
+def test_golden_project_of_version_1_opens(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "project")
+    project = Project.open(tmp_path / "project")
+    assert project.class_names == ("gland",)
+    assert [(image.name, image.group, image.role) for image in project.images()] == [
+        ("a", "p1", "pool"),
+        ("b", "p2", "validation"),
+        ("c", "p3", "pool"),
+    ]
+    assert project.integrity() == ()
+    (labelled,) = project.labelled()
+    assert labelled.name == "a"
+    assert labelled.annotation is not None
+    assert (labelled.annotation.version, labelled.annotation.n_objects) == (2, 2)
+    assert (project.labels(labelled.annotation) == two_objects()).all()
+    assert project.image("c").unusable_reason == "out of focus"
+    trained = project.newest_trained()
+    assert trained is not None
+    assert (trained.labelled, trained.metrics, len(trained.members)) == ({"a": 2}, {"object_dice": 0.75}, 1)
+    assert [(each.image, each.reason.uncertainty) for each in project.suggestions()] == [("c", 0.5)]
+
+
+def test_golden_project_can_go_on(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "project")
+    project = Project.open(tmp_path / "project")
+    project.mark_usable("c")
+    write_label_map(tmp_path / "masks" / "c.png", two_objects())
+    assert project.import_masks(tmp_path / "masks").imported == ("c",)
+    assert {image.name for image in project.labelled()} == {"a", "c"}
