@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,12 +75,39 @@ def probability_map(
     -------
     Shape (C + 2, H, W).
     """
+    return _tile_by_tile(engine, image, lambda tile: _run(engine, tile, tta), core_px, halo_px)
+
+
+def described_map(
+    engine: Engine, image: Image, *, core_px: int = TILE_CORE_PX
+) -> tuple[ProbabilityMap, NDArray[np.float32]]:
+    """Probability map (C + 2, H, W) and descriptor (D,) of an image that is already at the network's scale.
+
+    The descriptor of an image that is cut into tiles is the mean of theirs, weighted by their pixels.
+    """
+    descriptors: list[NDArray[np.float32]] = []
+    weights: list[int] = []
+
+    def run(tile: Image) -> ProbabilityMap:
+        maps, found = engine.describe(np.ascontiguousarray(tile)[None])
+        descriptors.append(found[0])
+        weights.append(tile.shape[0] * tile.shape[1])
+        return np.asarray(maps[0])
+
+    maps = _tile_by_tile(engine, image, run, core_px, None)
+    return maps, np.average(descriptors, axis=0, weights=weights).astype(np.float32)
+
+
+def _tile_by_tile(
+    engine: Engine, image: Image, run: Callable[[Image], ProbabilityMap], core_px: int, halo_px: int | None
+) -> ProbabilityMap:
+    """The map of an image of any size, put together from what `run` makes of its tiles."""
     height, width = image.shape[:2]
     padded = pad(image, engine.stride)
     halo = engine.halo_px if halo_px is None else halo_px
     result: ProbabilityMap | None = None
     for tile in tiles(*padded.shape[:2], core_px=core_px, halo_px=halo, stride=engine.stride):
-        maps = _run(engine, padded[tile.read], tta)
+        maps = run(padded[tile.read])
         if result is None:
             result = np.empty((maps.shape[0], *padded.shape[:2]), dtype=np.float32)
         result[(slice(None), *tile.write)] = maps[(slice(None), *tile.keep)]

@@ -207,3 +207,19 @@ def test_questions_that_cannot_be() -> None:
         suggest(pool_of(), Ask(), "guess")
     with pytest.raises(ValueError, match="empty"):
         suggest(pool_of(0), Ask(), "random")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_image_gives_more_windows_than_its_share(strategy: str) -> None:
+    pool = replace(pool_of(30), images=tuple(f"slide {index // 10}" for index in range(30)))
+    picks = suggest(pool, Ask(k=6, per_image=2, seed=3), strategy)
+    slides = [pool.images[pick.index] for pick in picks]
+    assert len(picks) == len({pick.index for pick in picks}) == 6
+    assert max(slides.count(slide) for slide in slides) == 2
+    assert len(suggest(pool, Ask(k=8, per_image=2), strategy)) == 6  # three slides have no more to give
+
+
+def test_a_cap_that_does_not_bind_changes_nothing() -> None:
+    pool = replace(pool_of(30), images=tuple(map(str, range(30))))
+    for strategy in STRATEGIES:
+        assert suggest(pool, Ask(k=5, per_image=1), strategy) == suggest(pool_of(30), Ask(k=5), strategy)

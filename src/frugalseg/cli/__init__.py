@@ -10,10 +10,12 @@ import argparse
 import difflib
 import importlib
 import json
+import keyword
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 from frugalseg import __version__
@@ -28,6 +30,14 @@ COMMANDS: dict[str, str] = {
     "export": "write a trained network as one packed file, or for other programs",
     "predict": "segment images with a trained model",
     "evaluate": "score label maps by the GlaS challenge's metrics",
+    "simulate": "compare strategies of suggestion on images that are all annotated",
+    "init": "make a project of images to annotate, or add images to one",
+    "suggest": "which images of a project to annotate next, and why",
+    "status": "how far a project is, and what the next round may bring",
+    "import": "take masks into a project, as new versions of its annotations",
+    "mark": "say that an image of a project is unusable, or usable again",
+    "relink": "say where the large images of a project lie now",
+    "backup": "write a project as one zip file",
     "doctor": "what this machine has, and what is missing",
 }
 
@@ -71,9 +81,14 @@ def _parsers(only: str | None) -> tuple[_Parser, dict[str, _Parser]]:
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if only in (None, name):
-            importlib.import_module(f"frugalseg.cli.{name}").configure(sub)
+            _module(name).configure(sub)
             sub.add_argument("--json", action="store_true", help="print one JSON document on stdout, logs on stderr")
     return parser, dict(commands.choices)
+
+
+def _module(command: str) -> ModuleType:
+    """The module of a command; one whose name Python keeps for itself has a ``_`` behind it."""
+    return importlib.import_module(f"frugalseg.cli.{command}{'_' * keyword.iskeyword(command)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands[args.command].refuse(unknown)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        document = importlib.import_module(f"frugalseg.cli.{args.command}").run(args)
+        document = _module(args.command).run(args)
         if args.json:
             print(json.dumps(document, indent=2, sort_keys=True, allow_nan=False), flush=True)
     except FrugalsegError as error:

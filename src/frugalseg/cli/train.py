@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugalseg.cli.project_training import configure_rounds, is_project, refuse_round_flags, train_project
 from frugalseg.config import add_config_arguments, add_config_file_argument
 from frugalseg.train.config import PRESETS, TrainConfig
 from frugalseg.train.quantize_config import QuantizeConfig
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments: the data, the run folder, and every setting of `TrainConfig`."""
-    parser.usage = "%(prog)s DATA --out RUN [OPTIONS]"  # one line: the flags are listed below anyway
+    parser.usage = "%(prog)s DATA --out RUN [OPTIONS] | PROJECT [OPTIONS]"  # short: the flags are listed below anyway
     parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder of images and masks; 'frugalseg data check' says what is seen"
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="folder of images and masks ('frugalseg data check' says what is seen), or a project, whose next round"
+        " is trained: an ensemble on all complete annotations",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu", help="how long to train (default: cpu)")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to make; a project's rounds have their own")
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), help="how long to train (default: cpu, in a project round)"
+    )
     parser.add_argument(
         "--subset", help="train on this subset only (default: 'train' where the data has one, else all)"
     )
@@ -34,15 +41,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantize",
-        choices=("inq", "dorefa", "twn", "ttq", "lsq"),
+        choices=("none", "inq", "dorefa", "twn", "ttq", "lsq"),
         metavar="METHOD",
-        help="then bring the weights to few bits: inq, dorefa, twn, ttq or lsq (more settings: frugalseg quantize)",
+        help="then bring the weights to few bits: inq, dorefa, twn, ttq or lsq (more settings: frugalseg quantize);"
+        " a project's members take inq unless this says none",
     )
     parser.add_argument("--bits", type=int, metavar="N", help="with --quantize: bits a weight")
     parser.add_argument("--quantize-steps", type=int, metavar="N", help="with --quantize: steps of that phase")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for another training to end")
     add_config_file_argument(parser)
+    configure_rounds(parser)
     settings = parser.add_argument_group(
         "settings (also keys of --config FILE.toml)",
         "The preset changes steps, batch size and patch size from the defaults that are given here.",
@@ -57,8 +66,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     given = given_settings(args, TrainConfig)
     from_file = load_toml(args.config) if args.config else Settings({}, "none")
     net = given.get("net", from_file.get("net", TrainConfig.net))
-    preset = Settings(dict(PRESETS[args.preset].get(net, {})), f"preset {args.preset}")
+    in_project = is_project(args.data)
+    name = args.preset or ("round" if in_project else "cpu")
+    preset = Settings(dict(PRESETS[name].get(net, {})), f"preset {name}")
     config = resolve_config(TrainConfig, preset, from_file, given)
+    if in_project:
+        return train_project(args, config)
+    refuse_round_flags(args)
     phase = _quantized_phase(args)
 
     from frugalseg.report.run import write_curves, write_gallery
@@ -90,7 +104,7 @@ def _quantized_phase(args: argparse.Namespace) -> QuantizeConfig | None:
     from frugalseg.errors import ConfigError
 
     given = {"method": args.quantize, "bits": args.bits, "steps": args.quantize_steps}
-    if args.quantize is None:
+    if args.quantize in (None, "none"):
         for flag, value in (("--bits", args.bits), ("--quantize-steps", args.quantize_steps)):
             if value is not None:
                 raise ConfigError(flag, "means nothing without --quantize")

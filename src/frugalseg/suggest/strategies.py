@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,31 @@ def suggest(pool: Pool, ask: Ask, strategy: str = "suggestive") -> list[Suggesti
         raise ValueError(f"no strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
     if not pool.names:
         raise ValueError("the pool is empty")
-    return explain(pool, STRATEGIES[strategy](pool, ask))
+    return explain(pool, _choose(pool, ask, STRATEGIES[strategy]))
+
+
+def _choose(pool: Pool, ask: Ask, strategy: Strategy) -> list[int]:
+    """Places by the strategy; where an image has had its share of windows, it chooses anew among the others'."""
+    if ask.per_image is None or not pool.images:
+        return strategy(pool, ask)
+    taken: dict[str, int] = {}
+    chosen: list[int] = []
+    left = pool
+    places = np.arange(len(pool.names))
+    while len(chosen) < ask.k and len(places):
+        ask_now = replace(ask, k=ask.k - len(chosen), n_candidates=None)
+        if ask.n_candidates is not None:
+            ask_now = replace(ask_now, n_candidates=max(ask_now.k, ask.n_candidates - len(chosen)))
+        for place in (int(places[local]) for local in strategy(left, ask_now)):
+            image = pool.images[place]
+            if taken.get(image, 0) < ask.per_image:
+                taken[image] = taken.get(image, 0) + 1
+                chosen.append(place)
+        full = [place for place in range(len(pool.names)) if taken.get(pool.images[place], 0) >= ask.per_image]
+        gone = sorted({*chosen, *full})
+        left = pool.without(gone, chosen)
+        places = np.setdiff1d(np.arange(len(pool.names)), gone)
+    return chosen
 
 
 def suggestive(pool: Pool, ask: Ask) -> list[int]:

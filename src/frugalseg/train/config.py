@@ -88,6 +88,11 @@ PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {
         "unet": {"steps": 40, "batch_size": 2, "patch_px": 128, "validate_every": 20, "min_confidence": 0.0},
         "fcn": {"steps": 24, "batch_size": 2, "patch_px": 192, "validate_every": 12, "min_confidence": 0.0},
     },
+    "round": {
+        "lite": {"steps": 300},
+        "unet": {"steps": 140},
+        "fcn": {"steps": 90},
+    },
     "cpu": {
         "lite": {"steps": 3200},
         "unet": {"steps": 1300},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from frugalseg.errors import InputError
 from frugalseg.images import LoadedSample
 from frugalseg.locking import training_lock
-from frugalseg.model_files import DIVISOR, MEAN, WEIGHTS, ModelCard
+from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.nets import SegmentationNet
 from frugalseg.quant import QuantSpec
 from frugalseg.quant.batch_norm import reestimate_batch_norm
@@ -27,7 +27,7 @@ from frugalseg.train.optimiser import AveragedNet, Course
 from frugalseg.train.patches import PreparedImage, draw_batch
 from frugalseg.train.plan import DataChoice, Plan, choose_place, load_samples, named, open_training_data, prepare
 from frugalseg.train.quantize_config import QuantizeConfig
-from frugalseg.train.run import Tellers, load_net, run_loop
+from frugalseg.train.run import Tellers, describe_source, load_float_net, run_loop
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,9 @@ def quantize_run(
     data: Path | None = None,
     resume: bool = False,
     wait: bool = True,
+    names: Sequence[str] | None = None,
+    draw: int = 0,
+    locked: bool = False,
     on_report: Callable[[Path], None] | None = None,
     beside: Path | None = None,
 ) -> RunResult:
@@ -61,7 +64,12 @@ def quantize_run(
         The run folder; must not hold a run unless `resume`.
     data
         Where the source's training data lies now, if it has moved.
-
+    names
+        Images to train on, of the source's; one named twice counts twice. The source's own if not given.
+    draw
+        Phases of one source that differ in this number draw other patches.
+    locked
+        The caller holds the training lock.
     beside
         A folder in `out` that may be there already, as the float run of ``train --quantize``.
 
@@ -72,21 +80,21 @@ def quantize_run(
     """
     spec = config.spec
     check_folder(out, resume, beside)
-    net, card = load_net(source)
-    if card.quantization is not None:
-        raise InputError(source, f"is quantized already ({card.quantization.method}); begin with a float run")
+    net, card = load_float_net(source)
     before = read_config(source)
-    train_config = _phase_config(TrainConfig(**before["config"]), config)
+    if names is not None:
+        before["data"]["train"] = list(names)
+    train_config = _phase_config(TrainConfig(**before["config"]), config, draw)
     place = choose_place(train_config)
     plan = _plan(before, train_config, dataclasses.replace(card, quantization=spec), place, data)
     document = {
         "config": before["config"],
         "quantize": dataclasses.asdict(config),
-        "source": {"run": str(source.resolve()), "sha256": _sha256(source / WEIGHTS)},
+        "source": describe_source(source),
         **plan.describe(),
     }
     loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
-    with training_lock(out, wait):
+    with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume, beside):
             if spec is not None:
                 quantize_module(net, spec)
@@ -95,14 +103,14 @@ def quantize_run(
     return finished(out)
 
 
-def _phase_config(source: TrainConfig, config: QuantizeConfig) -> TrainConfig:
+def _phase_config(source: TrainConfig, config: QuantizeConfig, draw: int) -> TrainConfig:
     """The source's settings with the phase's steps and rate."""
     return dataclasses.replace(
         source,
         steps=max(1, config.steps),
         learning_rate=config.learning_rate,
         warmup=config.warmup,
-        seed=source.seed + OTHER_PATCHES,
+        seed=source.seed + OTHER_PATCHES * (draw + 1),
         validate_every=max(1, -(-config.steps // max(4, config.n_cycles))),
         checkpoint_every=0,
     )
@@ -160,8 +168,3 @@ def _inputs(images: Sequence[PreparedImage], plan: Plan, n_batches: int) -> Iter
     for step in range(plan.config.steps, plan.config.steps + n_batches):
         colours = draw_batch(images, plan.config, step).images
         yield ((colours - MEAN) / DIVISOR).to(plan.place.device, memory_format=torch.channels_last)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,6 +69,8 @@ def train(
     resume: bool = False,
     wait: bool = True,
     split: tuple[Sequence[str], Sequence[str]] | None = None,
+    start: Path | None = None,
+    locked: bool = False,
     on_report: Callable[[Path], None] | None = None,
 ) -> RunResult:
     """Train one network and leave a run folder that can predict.
@@ -84,7 +88,12 @@ def train(
     wait
         Wait for another training on this machine to end; else that is an error.
     split
-        Names of the training and validation images; chosen by ``config.validation`` if not given.
+        Names of the training and validation images; chosen by ``config.validation`` if not given. A training image
+        named twice counts twice, as in a bootstrap sample.
+    start
+        A finished run with float weights of the same network, to begin from its weights.
+    locked
+        The caller holds the training lock, for several trainings side by side.
     on_report
         Called with the run folder after every validation, for pictures.
 
@@ -107,15 +116,41 @@ def train(
     card = build_card(dataset, loaded, config)
     plan = Plan(config, choice, dataset, *chosen, card, place)
     document = {"config": dataclasses.asdict(config), **plan.describe()}
+    if start is not None:
+        document["source"] = describe_source(start)
     if resume:
         check_same(out, document)
-    with training_lock(out, wait):
+    with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume):
             images = [prepare(sample, card.scale) for sample in loaded]
-            net = build_net(config.net, len(card.class_names), seed=config.seed, pretrained=config.pretrained)
+            net = _first_net(config, card, start)
             trained = run_loop(net, images, Tellers(plan, loaded, held_out, out, on_report))
             finish(out, trained, card, steps=config.steps)
     return finished(out)
+
+
+def _first_net(config: TrainConfig, card: ModelCard, start: Path | None) -> SegmentationNet:
+    """A new network, or that of the run to begin from."""
+    if start is None:
+        return build_net(config.net, len(card.class_names), seed=config.seed, pretrained=config.pretrained)
+    net, before = load_float_net(start)
+    if (before.net, before.class_names) != (card.net, card.class_names):
+        raise InputError(start, f"holds a {before.net} of {before.class_names}, not a {card.net} of {card.class_names}")
+    return net
+
+
+def load_float_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
+    """As :func:`load_net`; refuses few-bit weights, from which training cannot begin."""
+    net, card = load_net(folder)
+    if card.quantization is not None:
+        raise InputError(folder, f"is quantized already ({card.quantization.method}); begin with a float run")
+    return net, card
+
+
+def describe_source(folder: Path) -> dict[str, str]:
+    """Which weights a run began from, for its ``config.json``."""
+    with (folder / WEIGHTS).open("rb") as stream:
+        return {"run": str(folder.resolve()), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def reopen_data(out: Path) -> Dataset:
@@ -164,7 +199,8 @@ def run_loop(
     """Run the loop with a progress bar, metrics and validation; returns the averaged network."""
     plan = tellers.plan
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(plan.config.net, total=plan.config.steps)
 
         def advance(step: int, loss: float) -> None:

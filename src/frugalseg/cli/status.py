@@ -1,0 +1,84 @@
+"""``frugalseg status PROJECT``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="folder that 'frugalseg init' made")
+    parser.add_argument("-k", type=int, default=8, metavar="N", help="images of the next round (default: 8)")
+    parser.add_argument("--check", action="store_true", help="look at every file, which takes time")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Count, show the rounds, look ahead."""
+    import dataclasses
+
+    from frugalseg.errors import InputError
+    from frugalseg.project import Project
+    from frugalseg.rounds.status import outlook, progress
+
+    if args.k < 1:
+        raise InputError("-k", f"must be at least 1, not {args.k}")
+    project = Project.open(args.project)
+    if args.check and (problems := project.integrity()):
+        raise InputError.of(problems)
+    images = project.images()
+    validation = project.validation()
+    rounds = progress(project)
+    ahead = outlook(rounds, args.k)
+    waiting = [each.image for each in project.suggestions() if not _annotated(project, each.image)]
+    document = {
+        "images": len(images),
+        "unusable": {each.name: each.unusable_reason for each in images if not each.usable},
+        "pool": len(project.pool()),
+        "labelled": len(project.labelled()),
+        "validation": len(validation),
+        "validation_to_annotate": [
+            each.name for each in validation if not (each.annotation and each.annotation.complete)
+        ],
+        "suggested_to_annotate": waiting,
+        "cost": dataclasses.asdict(project.cost()),
+        "rounds": [dataclasses.asdict(each) for each in rounds],
+        "interrupted_round": _interrupted(project),
+        "outlook": dataclasses.asdict(ahead),
+    }
+    if not args.json:
+        _show(document)
+    return document
+
+
+def _annotated(project: Any, name: str) -> bool:
+    annotation = project.image(name).annotation
+    return annotation is not None and annotation.complete
+
+
+def _interrupted(project: Any) -> int | None:
+    newest = project.newest_round()
+    return newest.number if newest is not None and newest.status == "training" else None
+
+
+def _show(document: dict[str, Any]) -> None:
+    cost = document["cost"]
+    print(
+        f"{document['images']} images: {document['labelled']} annotated, {document['pool']} to choose from,"
+        f" {document['validation']} for validation, {len(document['unusable'])} unusable"
+    )
+    print(f"drawn so far: {cost['objects']} objects, {cost['contour_px']:,.0f} px of outlines")
+    for name, text in (("suggested_to_annotate", "suggested, to annotate"),
+                       ("validation_to_annotate", "for validation, to annotate")):  # fmt: skip
+        if document[name]:
+            print(f"{text}: {', '.join(document[name])}")
+    for each in document["rounds"]:
+        dice = "–" if each["dice"] is None else f"{each['dice']:.3f}"
+        between = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
+        print(f"round {each['number']}: {each['n_labelled']} images, validation object Dice {dice}{between}")
+    if document["interrupted_round"] is not None:
+        print(f"round {document['interrupted_round']} was interrupted: 'frugalseg train' goes on with it")
+    ahead = document["outlook"]
+    gain = "" if ahead["gain"] is None else f"about {ahead['gain']:+.3f} object Dice, "
+    print(f"the next round: {gain}{ahead['reason']}")

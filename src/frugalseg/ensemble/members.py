@@ -1,0 +1,175 @@
+"""Train the members of an ensemble, each on a bootstrap sample of the annotated images.
+
+Members trained apart end apart, and what they disagree about is what they have not learned (Yang et al., MICCAI 2017);
+quantized ones end further apart (Xu et al., CVPR 2018).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from frugalseg.ensemble.config import EnsembleConfig
+from frugalseg.executors import Executor
+from frugalseg.locking import training_lock
+from frugalseg.model_files import CARD
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import CONFIG
+from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.quantized import quantize_run
+from frugalseg.train.run import train
+
+log = logging.getLogger(__name__)
+
+FLOAT = "float"
+TRUNK = "trunk"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network to train, as an executor carries it to a worker.
+
+    Attributes
+    ----------
+    data
+        Folder of the training images.
+    out
+        The run to make; its float run lies in ``float`` inside where a phase follows.
+    names
+        Images to train on; one named twice counts twice.
+    config
+        Settings of the float phase; None where it is `trunk`'s.
+    phase
+        Settings of the phase after it, None for none.
+    start
+        A run to begin the float phase from.
+    trunk
+        A float run of another folder, of which only the phase is to be trained.
+    draw
+        Number of the member: others draw other patches.
+    """
+
+    data: Path
+    out: Path
+    names: tuple[str, ...]
+    config: TrainConfig | None
+    phase: QuantizeConfig | None = None
+    start: Path | None = None
+    trunk: Path | None = None
+    draw: int = 0
+
+
+def train_task(task: Task) -> str:
+    """Train one network, or go on with it where it was interrupted; the path of its run.
+
+    For executors: the caller holds the training lock.
+    """
+    source = task.trunk
+    if task.config is not None:
+        source = task.out if task.phase is None else task.out / FLOAT
+        if not (source / CARD).exists():
+            resume = (source / CONFIG).exists()
+            split = (task.names, ())
+            train(task.config, task.data, source, split=split, start=task.start, resume=resume, locked=True)
+    if task.phase is None or (task.out / CARD).exists():
+        return str(task.out)
+    assert source is not None  # a task has a float phase or a trunk
+    quantize_run(
+        source,
+        task.phase,
+        task.out,
+        data=task.data,
+        names=task.names,
+        draw=task.draw,
+        resume=(task.out / CONFIG).exists(),
+        locked=True,
+        beside=None if task.trunk else source,
+    )
+    return str(task.out)
+
+
+def train_ensemble(
+    data: Path,
+    names: Sequence[str],
+    out: Path,
+    config: TrainConfig,
+    ensemble: EnsembleConfig,
+    executor: Executor,
+    *,
+    start: Path | None = None,
+    trunk: Path | None = None,
+    wait: bool = True,
+    locked: bool = False,
+) -> list[Path]:
+    """Train an ensemble; members that have finished are kept, those that were interrupted go on.
+
+    Parameters
+    ----------
+    data, names
+        Folder of annotated images, and those of them to train on.
+    out
+        Folder for the members; with a shared trunk, for that too.
+    config, ensemble
+        Settings; the seed is that of the first member, and of the bootstrap samples.
+    executor
+        Trains members side by side.
+    start
+        Ensemble folder of an earlier round, made with the same settings, from whose float weights training begins.
+    trunk
+        With a shared trunk, a float run that is one already.
+    wait
+        Wait for another training on this machine to end; else that is an error.
+    locked
+        The caller holds the training lock.
+
+    Returns
+    -------
+    Run folders of the members, in order.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if locked else training_lock(out, wait):
+        if ensemble.shared_trunk and trunk is None:
+            trunk = out / TRUNK
+            first = Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK))
+            list(executor.map(train_task, [first], label=_label))
+        tasks = [
+            Task(
+                data=data,
+                out=out / f"member-{index}",
+                names=bootstrap(names, config.seed, index),
+                config=None if trunk else replace(config, seed=config.seed + index),
+                phase=ensemble.phase(index),
+                start=None if trunk else _earlier(start, f"member-{index}"),
+                trunk=trunk,
+                draw=index,
+            )
+            for index in range(ensemble.members)
+        ]
+        return [Path(folder) for folder in executor.map(train_task, tasks, label=_label)]
+
+
+def bootstrap(names: Sequence[str], seed: int, member: int) -> tuple[str, ...]:
+    """As many names as there are, drawn with replacement, sorted; the same for the same seed and member."""
+    rng = np.random.default_rng([seed, member])
+    return tuple(sorted(names[int(place)] for place in rng.integers(0, len(names), len(names))))
+
+
+def float_run(folder: Path) -> Path:
+    """The float run from which a member's phase began; the member's own where there was none."""
+    return folder / FLOAT if (folder / FLOAT / CARD).exists() else folder
+
+
+def _earlier(start: Path | None, part: str) -> Path | None:
+    """The float run of that part of an earlier ensemble, if it has one."""
+    if start is None or not (start / part / CARD).exists():
+        return None
+    return float_run(start / part)
+
+
+def _label(task: Task) -> str:
+    return task.out.name

@@ -1,0 +1,1 @@
+"""Suggest, annotate, train: the rounds of a project."""

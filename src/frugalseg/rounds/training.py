@@ -1,0 +1,164 @@
+"""One round of training: an ensemble on all complete annotations, scored on the validation images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from frugalseg.ensemble.config import EnsembleConfig
+from frugalseg.ensemble.members import train_ensemble
+from frugalseg.errors import ConfigError, InputError
+from frugalseg.executors import Executor
+from frugalseg.export import export_model
+from frugalseg.images import load_sample, median_object_diameter, write_listing
+from frugalseg.metrics import ImageScores, interval, pool, score_image
+from frugalseg.nets import NETS
+from frugalseg.predict import load_model
+from frugalseg.project import Project, ProjectImage, Round
+from frugalseg.rounds.data import annotated_dataset
+from frugalseg.segmentation import segment
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.plan import LARGEST_SCALE
+
+log = logging.getLogger(__name__)
+
+ENSEMBLE = "ensemble.fseg"
+MEMBERS = "members"
+
+
+def round_folder(project: Project, number: int) -> Path:
+    """Where a round's data list, members, packed ensemble and reports lie."""
+    return project.folder / "rounds" / f"{number:03d}"
+
+
+def train_round(
+    project: Project,
+    config: TrainConfig,
+    ensemble: EnsembleConfig,
+    executor: Executor,
+    *,
+    warm_steps: int | None = None,
+    wait: bool = True,
+) -> Round:
+    """Train the project's next round, or go on with the one that was interrupted.
+
+    Parameters
+    ----------
+    project
+        With at least one complete annotation in the pool.
+    config, ensemble
+        Settings of the members.
+    executor
+        Trains members side by side.
+    warm_steps
+        Begin from the float weights of the last round, with so many steps; None begins from scratch.
+    wait
+        Wait for another training on this machine to end; else that is an error.
+
+    Returns
+    -------
+    The finished round: ``rounds/NNN`` holds the members and ``ensemble.fseg``, its metrics the validation figures.
+
+    Raises
+    ------
+    InputError
+        Nothing is annotated completely, or the interrupted round had other settings.
+    """
+    settings = _settings(config, ensemble, warm_steps)
+    current = project.newest_round()
+    if current is None or current.status == "trained":
+        labelled = project.labelled()
+        if not labelled:
+            raise InputError(
+                project.folder, "has no complete annotation of an image that may train; import masks, or suggest first"
+            )
+        current = project.begin_round(settings, labelled)
+        log.info("round %d: %d annotated images", current.number, len(labelled))
+    else:
+        _check_same(current, settings)
+        log.info("round %d: going on", current.number)
+    folder = round_folder(project, current.number)
+    config = _prepare_data(project, current, folder, config)
+    start = _earlier_members(project, current, warm_steps)
+    if start is not None:
+        config = dataclasses.replace(config, steps=warm_steps or config.steps)
+    names = sorted(current.labelled)
+    members = train_ensemble(
+        folder / "data", names, folder / MEMBERS, config, ensemble, executor, start=start, wait=wait
+    )
+    for index, member in enumerate(members):
+        project.add_member(current.number, index, member.relative_to(project.folder).as_posix(), config.seed + index)
+    export_model(members, folder / ENSEMBLE, "fseg", int8=False)
+    return project.finish_round(current.number, validate(project, folder / ENSEMBLE))
+
+
+def _settings(config: TrainConfig, ensemble: EnsembleConfig, warm_steps: int | None) -> dict[str, Any]:
+    values = {**dataclasses.asdict(config), **dataclasses.asdict(ensemble), "warm_steps": warm_steps}
+    return dict(json.loads(json.dumps(values)))
+
+
+def _check_same(current: Round, settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        if current.settings.get(name) != value and name != "threads":
+            before = current.settings.get(name)
+            raise ConfigError(
+                name, f"is {value}, but the interrupted round {current.number} has {before}; use the same"
+            )
+
+
+def _prepare_data(project: Project, current: Round, folder: Path, config: TrainConfig) -> TrainConfig:
+    """Write the list of what the round trains on, as annotated when it began; and one scale for all members."""
+    images = [_as_of(project, name, version) for name, version in sorted(current.labelled.items())]
+    dataset = annotated_dataset(project, images)
+    write_listing(folder / "data", dataset, dataset.samples)
+    if config.image_scale is not None:
+        return config
+    diameter = median_object_diameter([load_sample(dataset, sample).labels for sample in dataset.samples])
+    if not math.isfinite(diameter) or diameter <= 0:
+        raise InputError(project.folder, "has no annotated object to learn from")
+    wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
+    return dataclasses.replace(config, image_scale=min(LARGEST_SCALE, round(wanted / diameter, 3)))
+
+
+def _as_of(project: Project, name: str, version: int) -> ProjectImage:
+    """An image with the annotation that it had when the round began."""
+    annotation = next(each for each in project.history(name) if each.version == version)
+    return dataclasses.replace(project.image(name), annotation=annotation)
+
+
+def _earlier_members(project: Project, current: Round, warm_steps: int | None) -> Path | None:
+    """The members of the last trained round, if there is one with the same network."""
+    if warm_steps is None:
+        return None
+    trained = [each for each in project.rounds() if each.status == "trained" and each.number < current.number]
+    if not trained or trained[-1].settings["net"] != current.settings["net"]:
+        return None
+    return round_folder(project, trained[-1].number) / MEMBERS
+
+
+def validate(project: Project, model: Path) -> dict[str, Any]:
+    """Figures of an ensemble on the annotated validation images, with a 95 % interval; names of the worst first."""
+    images = [each for each in project.validation() if each.annotation is not None and each.annotation.complete]
+    if not images:
+        return {"n_images": 0}
+    loaded = load_model([model])
+    dataset = annotated_dataset(project, images)
+    scores: dict[str, ImageScores] = {}
+    for sample in dataset.samples:
+        content = load_sample(dataset, sample)
+        scale = loaded.card.scale_for(sample.pixel_size_um)
+        found = segment(loaded.engines, content.image, scale=scale, settings=loaded.card.instances)
+        scores[sample.name] = score_image(found.labels, content.labels)
+    pooled = pool(list(scores.values())).as_dict()
+    low, high = interval(list(scores.values()))
+    by_image = {name: pool([each]).object_dice for name, each in scores.items()}
+    return {
+        "n_images": len(images),
+        **{name: pooled[name] for name in ("object_f1", "object_dice", "object_hausdorff")},
+        "object_dice_interval": None if math.isnan(low) else [low, high],
+        "worst": sorted(by_image, key=lambda name: (by_image[name], name))[:8],
+    }

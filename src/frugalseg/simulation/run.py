@@ -1,0 +1,127 @@
+"""All chains of a simulation, on one machine or several, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from frugalseg.errors import InputError
+from frugalseg.executors import Executor
+from frugalseg.images import open_dataset, split_validation
+from frugalseg.ledger import Ledger
+from frugalseg.locking import training_lock
+from frugalseg.simulation.chain import START, Chain, play, pool_samples
+from frugalseg.simulation.config import Contender, SimulationConfig
+from frugalseg.simulation.curves import BASELINE, Comparison, Curve, compare, read_curves
+
+log = logging.getLogger(__name__)
+
+LEDGER = "ledger"
+HELD_OUT = 0.3
+"""Share of the images, whole groups where there are any, on which networks are compared where no part is named."""
+
+
+def simulate(
+    data: Path,
+    out: Path,
+    contenders: Sequence[Contender],
+    config: SimulationConfig,
+    executor: Executor,
+    *,
+    subset: str | None = None,
+    test_subset: str | None = None,
+    wait: bool = True,
+) -> list[Curve]:
+    """Play every strategy through with every seed; results that are in ``out/ledger`` are not made again.
+
+    Parameters
+    ----------
+    data
+        Annotated images.
+    out
+        Folder for the ledger, and for networks while they are needed.
+    contenders
+        Strategies; random images are the baseline of all comparisons.
+    config, executor
+        Settings; where chains run, several at a time.
+    subset, test_subset
+        Parts of the data: the pool, and the images on which networks are compared. Without the latter a share of the
+        pool's images is held out, the same for all seeds.
+    wait
+        Wait for another training on this machine to end; else that is an error.
+
+    Raises
+    ------
+    InputError
+        The data cannot be used, or are too few.
+    """
+    dataset = open_dataset(data, subset=subset or ("train" if test_subset else None))
+    held_out = () if test_subset else _held_out(dataset.labelled, data)
+    if test_subset and not open_dataset(data, subset=test_subset).labelled:
+        raise InputError(data, f"has no annotated image in {test_subset!r} to compare networks on")
+    config.counts(len(pool_samples(dataset, config, held_out)))
+    common = {"data": dataset.content_hash()[:16], "settings": _settings(config, test_subset), "device": _device()}
+    first = Chain(
+        data=data.resolve(),
+        subset=subset or ("train" if test_subset else None),
+        test_subset=test_subset or subset,
+        test_names=held_out,
+        contender=None,
+        seed=0,
+        config=config,
+        work=out / "work",
+        ledger=out / LEDGER,
+        common=common,
+    )
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    starts = [dataclasses.replace(first, seed=seed) for seed in seeds]
+    chains = [dataclasses.replace(first, seed=seed, contender=contender) for seed in seeds for contender in contenders]
+    out.mkdir(parents=True, exist_ok=True)
+    with training_lock(out, wait):
+        for tasks in (starts, chains):
+            for task, _ in zip(tasks, executor.map(play, tasks, label=_label), strict=True):
+                log.info("%s: done", _label(task))
+    return curves_of(out)
+
+
+def curves_of(out: Path) -> list[Curve]:
+    """Curves of all that a simulation's ledger holds."""
+    return read_curves([(key, result) for key, result, _ in Ledger(out / LEDGER).cells()], START)
+
+
+def compare_all(curves: Sequence[Curve], figure: str = "object_dice") -> list[Comparison]:
+    """Every strategy against random images; none where these were not played."""
+    baseline = next((curve for curve in curves if curve.name == BASELINE), None)
+    if baseline is None:
+        return []
+    return [compare(curve, baseline, figure=figure) for curve in curves if curve is not baseline]
+
+
+def _held_out(samples: Sequence[Any], data: Path) -> tuple[str, ...]:
+    _, aside = split_validation(samples, HELD_OUT, seed=0)
+    if not aside:
+        raise InputError(data, "has too few images, or groups, to hold any out for comparison")
+    return tuple(samples[place].name for place in aside)
+
+
+def _settings(config: SimulationConfig, test_subset: str | None) -> str:
+    """A hash of what decides a result; numbers of seeds do not."""
+    values = dataclasses.asdict(config)
+    kept = {name: value for name, value in values.items() if name not in ("seeds", "first_seed")}
+    text = json.dumps([kept, test_subset], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _label(chain: Chain) -> str:
+    return f"{chain.contender.name if chain.contender else 'first images'}, seed {chain.seed}"
