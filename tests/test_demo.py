@@ -11,6 +11,7 @@ from frugalseg.cli import main
 from frugalseg.demo import choose_roles, run_demo
 from frugalseg.errors import InputError
 from frugalseg.images import open_dataset, read_label_map
+from frugalseg.project import Project
 from frugalseg.synthetic import write_synthetic_dataset
 
 
@@ -27,21 +28,27 @@ def test_demo_on_given_images_leaves_a_report_and_its_parts(
     out = tmp_path / "demo"
     assert main(["demo", "--data", str(glas_like), "--out", str(out), "--steps", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["n_train"], document["n_test"]) == (6, 2)
+    assert (document["n_pool"], document["n_test"]) == (6, 2)
+    assert document["n_annotated"] == 2
+    assert document["n_annotated"] + document["n_validation"] <= 6
+    assert [each["images"] for each in document["rounds"]] == [1, 2]
     assert 0 <= document["object_dice"] <= 1
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/") == 2 + 1 + 1  # test images, curves, training images
+    assert page.count("data:image/") == 2 + 2  # test images, what each round asked for
     assert "testA_1" in page
     assert "the data&#39;s own subsets train and testA" in page
+    assert "5-bit codes" in page
+    assert [path.name for path in sorted(out.glob("suggestion-*"))] == ["suggestion-1.html", "suggestion-2.html"]
     truth = read_label_map(glas_like / "testA_1_anno.png")
     assert read_label_map(out / "predictions" / "testA_1.png").shape == truth.shape
     assert json.loads((out / "demo.json").read_text()) == document
-    rows = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2]
-    assert all(row["validation_object_dice"] is not None for row in rows)
+    project = Project.open(out / "project")
+    assert not {image.name for image in project.images()} & {"testA_1", "testA_2"}
+    assert len(project.newest_trained().members) == 3
+    assert project.integrity() == ()
 
-    (out / "run" / "metrics.jsonl").write_text("spoilt")
-    again = run_demo(out, data=glas_like, steps=2)  # replaces the earlier demo
+    (out / "project" / "project.sqlite").write_text("spoilt")
+    again = run_demo(out, data=glas_like, steps=2, executor="serial")  # replaces the earlier demo
     assert again["object_dice"] == document["object_dice"]
 
 

@@ -5,8 +5,8 @@
     python tools/quantization_study.py report
 
 `choose` trains a float network on the patients of two of three folds (WORK/lite-0-fold/float; 700 steps; a finished run
-folder put there is used) and prints how short phases at several rates do on the patients of the third: RATE comes from
-there. `run` trains the float network of each seed (`frugalseg train`, preset cpu, into WORK/NET-SEED/float; a finished
+folder put there is used) and prints how short phases at several rates do on the patients of the third: the rates come
+from there. `run` trains the float network of each seed (`frugalseg train`, preset cpu, into WORK/NET-SEED/float; a finished
 run folder put there is used), gives each variant the same number of further steps from it (`frugalseg quantize`), packs it,
 scores the training images and test part A without averaging at test time, and writes docs/results/quantization/*.json
 and a line of the ledger. A cell whose JSON is there is skipped; an interrupted one goes on where it stopped. `report`
@@ -31,9 +31,12 @@ PAGE = RESULTS.parent / "quantization.md"
 LEDGER = RESULTS.parent / "test-a-ledger.md"
 PICTURE = RESULTS.parent.parent / "images" / "quantization.png"
 
+FLOAT = "float"
+"""The network that all phases begin from."""
+
 CONTROL = "control"
 """Float weights with the same steps, rate restarts, averaging and statistics of batch normalisation."""
-VARIANTS = (CONTROL, "inq-7", "inq-5", "inq-4", "inq-3", "twn-2", "dorefa-1", "dorefa-4", "lsq-4", "lsq-2")
+VARIANTS = (FLOAT, "control-low", CONTROL, "inq-7", "inq-5", "inq-4", "inq-3", "twn-2", "dorefa-1", "dorefa-4", "lsq-4", "lsq-2")
 STEPS = {"lite": 400, "unet": 170, "fcn": 220}
 """`lite` and `unet`: about six minutes of one core; `fcn`: of two."""
 
@@ -44,6 +47,9 @@ FOLD_STEPS = 700
 
 RATE = 2e-3
 """Peak of each cycle, for all: by `choose` it is no worse than 5e-4 for float weights and INQ-5, better for TWN."""
+
+LOW, LOW_RATE = "control-low", 5e-4
+"""A second control: from a fully trained network the rate above raises the training loss of float weights again."""
 
 MARKER = "<!-- made by tools/quantization_study.py: {} -->"
 
@@ -83,13 +89,14 @@ def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: 
 
     source = _float_run(data, work / f"{net}-{seed}" / "float", net, seed)
     folder = work / f"{net}-{seed}" / variant
-    _quantize(source, folder, variant, STEPS[net], RATE)
+    if variant != FLOAT:
+        _quantize(source, folder, variant, STEPS[net], LOW_RATE if variant == LOW else RATE)
     packed = folder.with_suffix(".fseg")
     document = {
         "net": net,
         "seed": seed,
         "variant": variant,
-        "steps": STEPS[net],
+        "steps": 0 if variant == FLOAT else STEPS[net],
         **_cost(folder),
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
@@ -153,7 +160,7 @@ def _quantize(source: Path, folder: Path, variant: str, steps: int, rate: float)
     if (folder / CARD).exists():
         return
     method, _, bits = variant.partition("-")
-    chosen = ["--method", "none"] if variant == CONTROL else ["--method", method, "--bits", bits]
+    chosen = ["--method", "none"] if method == CONTROL else ["--method", method, "--bits", bits]
     length = ["--steps", str(steps), "--learning-rate", str(rate)]
     resume = ["--resume"] if (folder / "config.json").exists() else []
     _frugalseg("quantize", str(source), "--out", str(folder), *chosen, *length, *resume)

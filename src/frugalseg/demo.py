@@ -1,7 +1,8 @@
-"""The whole job at once: data, training, prediction, scores, and a report of it all."""
+"""The whole job at once: suggestion, annotation, few-bit training, prediction, scores, and a report of it all."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import shutil
@@ -11,28 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frugalseg.arrays import Image, LabelMap
 from frugalseg.atomic import write_json
+from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.errors import InputError
+from frugalseg.executors import Executor, open_executor
 from frugalseg.images import (
     Dataset,
     LoadedSample,
     Sample,
     image_stem,
+    load_image,
     load_sample,
     open_dataset,
     read_label_map,
     split_validation,
     write_image,
 )
+from frugalseg.inspection import inspect_model
 from frugalseg.metrics import pool, score_image
 from frugalseg.predict import Outputs, load_model, predict_files
-from frugalseg.report.demo import DemoResult, ImageResult, write_demo_report
+from frugalseg.project import Project
+from frugalseg.report.demo import DemoResult, DemoRound, ImageResult, write_demo_report
+from frugalseg.rounds.report import write_suggestions
+from frugalseg.rounds.suggesting import Request, suggest_round
+from frugalseg.rounds.training import ENSEMBLE, round_folder, train_round
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train import TrainConfig
-from frugalseg.train.folder import read_metrics
-from frugalseg.train.plan import DataChoice
-from frugalseg.train.run import train
 
 log = logging.getLogger(__name__)
 
@@ -40,27 +45,31 @@ SEED = 1
 N_TRAIN, N_TEST = 24, 10
 STEPS = 200
 PATCH_PX = 192
-"""Two hundred steps with patches of this size take about a minute on two idle cores that have bf16."""
-VALIDATION = 0.1
-"""Share of the training images that only draw the validation curve."""
+MEMBERS, BITS = 3, 5
+N_ROUNDS = 2
+"""About four minutes of two idle cores that have bf16, all in all."""
+LARGEST_ASK = 6
+"""Images that are asked for in a round; fewer where there are few."""
 HELD_OUT = 0.2
 """Share of the user's images that are kept for scoring where the data names no test images."""
 
 MARKER = "demo.json"
-_PARTS = ("data", "run", "predictions", "inputs")
+_PARTS = ("data", "run", "project", "predictions", "inputs")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which annotated images train, which are scored, and how that was decided."""
+    """Which annotated images may be asked for, which are scored at the end, and how that was decided."""
 
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
     reason: str
 
 
-def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS) -> dict[str, Any]:
-    """Train on some images, segment and score others, write ``report.html``.
+def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS, executor: str = "processes") -> dict[str, Any]:
+    """Suggest, annotate and train for two rounds, segment and score other images, write ``report.html``.
+
+    The images' annotations are known, so they stand in for the annotator: each is shown when it has been asked for.
 
     Parameters
     ----------
@@ -69,21 +78,20 @@ def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS) -> dict
     data
         Annotated images; synthetic glands are made if not given.
     steps
-        Training steps.
+        Training steps of the first round; the second goes on from there with half of them.
+    executor
+        What trains the networks; a key of :data:`frugalseg.executors.EXECUTORS`.
 
     Returns
     -------
     dict
-        ``report`` (its path), ``n_images``, the pooled figures, ``seconds`` by part.
+        ``report`` (its path), numbers of images, the pooled figures, ``rounds``, ``seconds`` by part.
 
     Raises
     ------
     InputError
         The data cannot be used or are too few, or `out` holds something that no demo made.
     """
-    config = TrainConfig(
-        steps=steps, patch_px=PATCH_PX, validation=VALIDATION, validate_every=max(1, steps // 8), seed=SEED
-    )
     clock = _Clock()
     if data is not None:
         dataset = open_dataset(data)
@@ -94,40 +102,101 @@ def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS) -> dict
         write_synthetic_dataset(out / "data", N_TRAIN, N_TEST, SEED)
         dataset = open_dataset(out / "data")
         roles = choose_roles(dataset)
+    project = _make_project(out, dataset, roles.train)
     clock.lap("data")
-    train(config, DataChoice(dataset.root), out / "run", split=_names(roles, config))
-    clock.lap("training")
+    config = TrainConfig(steps=steps, patch_px=PATCH_PX, validate_every=max(1, steps // 4), seed=SEED)
+    with open_executor(executor) as workers:
+        rounds = [_play_round(out, project, dataset, roles, config, workers, clock) for _ in range(N_ROUNDS)]
     samples = [load_sample(dataset, sample) for sample in roles.test]
-    results = _predict(out, dataset, roles.test, samples)
+    model = round_folder(project, N_ROUNDS - 1) / ENSEMBLE
+    results = _predict(out, model, dataset, roles.test, samples)
     clock.lap("prediction")
     pooled = pool([result.scores for result in results])
+    report = out / "report.html"
     result = DemoResult(
         synthetic=data is None,
         source=str(dataset.root),
-        n_train=len(roles.train),
+        n_pool=len(roles.train),
         roles=roles.reason,
         steps=steps,
         class_names=dataset.class_names,
-        examples=tuple(_example(dataset, sample) for sample in roles.train[:6]),
+        rounds=tuple(rounds),
         images=tuple(results),
         pooled=pooled,
-        metrics=tuple(read_metrics(out / "run")),
+        model_bytes=model.stat().st_size,
+        float_bytes=inspect_model(model)["totals"]["float32_bytes"],
+        bits=BITS,
+        members=MEMBERS,
         seconds=clock.seconds,
     )
-    report = out / "report.html"
     write_demo_report(report, result)
     clock.lap("report")
     document = {
         "report": str(report),
-        "run": str(out / "run"),
+        "project": str(project.folder),
+        "model": str(model),
         "data": str(dataset.root),
-        "n_train": len(roles.train),
+        "n_pool": len(roles.train),
+        "n_annotated": rounds[-1].n_annotated,
+        "n_validation": len(project.validation()),
         "n_test": len(roles.test),
+        "rounds": [{"images": each.n_annotated, "validation_object_dice": each.dice} for each in rounds],
         **{name: _finite(value) for name, value in pooled.as_dict().items()},
         "seconds": {name: round(value, 1) for name, value in clock.seconds.items()},
     }
     write_json(out / MARKER, document)
     return document
+
+
+def _make_project(out: Path, dataset: Dataset, samples: Sequence[Sample]) -> Project:
+    """A project of the images, without their annotations."""
+    project = Project.create(out / "project", dataset.class_names)
+    sources: list[Sample | Path] = []
+    for sample in samples:
+        if sample.channels:  # one file a channel: a project keeps single files
+            path = out / "inputs" / f"{sample.name}.png"
+            write_image(path, load_image(sample))
+            sources.append(dataclasses.replace(sample, image=path, channels=(), mask=None))
+        else:
+            sources.append(sample)
+    project.add_images(sources, root=("data", dataset.root))
+    return project
+
+
+def _play_round(
+    out: Path,
+    project: Project,
+    dataset: Dataset,
+    roles: Roles,
+    config: TrainConfig,
+    workers: Executor,
+    clock: _Clock,
+) -> DemoRound:
+    """Suggest, annotate what was asked for, train."""
+    known = {image.name for image in project.images()}
+    k = max(1, min(LARGEST_ASK, len(known) // 4))
+    answer = suggest_round(project, Request(k=k, seed=SEED))
+    page = out / f"suggestion-{answer.ask}.html"
+    write_suggestions(page, project, answer)
+    clock.lap(f"suggestion {answer.ask}")
+    by_name = {sample.name: sample for sample in roles.train}
+    for name in [*(pick.name for pick in answer.suggestions), *answer.set_aside]:
+        shown = load_sample(dataset, by_name[name])
+        project.annotate(name, shown.labels, True, "demo", object_classes=shown.object_classes)
+    ensemble = EnsembleConfig(members=MEMBERS, bits=BITS, quantize_steps=max(4, config.steps // 5), shared_trunk=True)
+    done = train_round(project, config, ensemble, workers, warm_steps=max(1, config.steps // 2))
+    clock.lap(f"training {answer.ask}")
+    chosen = [load_sample(dataset, by_name[pick.name]) for pick in answer.suggestions]
+    return DemoRound(
+        n_annotated=len(done.labelled),
+        n_objects=project.cost().objects,
+        strategy=answer.strategy,
+        page=page.name,
+        dice=done.metrics.get("object_dice"),
+        interval=done.metrics.get("object_dice_interval"),
+        n_validation=done.metrics["n_images"],
+        picks=tuple((each.name, each.image, each.labels) for each in chosen),
+    )
 
 
 def choose_roles(dataset: Dataset) -> Roles:
@@ -157,23 +226,10 @@ def choose_roles(dataset: Dataset) -> Roles:
     return Roles(train_set, test, f"{kind} held out at random; the data names no test images")
 
 
-def _example(dataset: Dataset, sample: Sample) -> tuple[str, Image, LabelMap]:
-    loaded = load_sample(dataset, sample)
-    return loaded.name, loaded.image, loaded.labels
-
-
-def _names(roles: Roles, config: TrainConfig) -> tuple[list[str], list[str]]:
-    """Training and validation names: validation comes out of the training images, so that scores are of new ones."""
-    train_set, aside = split_validation(roles.train, config.validation, seed=config.seed)
-    if not train_set or not aside:
-        return [sample.name for sample in roles.train], []
-    return [roles.train[i].name for i in train_set], [roles.train[i].name for i in aside]
-
-
 def _predict(
-    out: Path, dataset: Dataset, samples: Sequence[Sample], loaded: Sequence[LoadedSample]
+    out: Path, model: Path, dataset: Dataset, samples: Sequence[Sample], loaded: Sequence[LoadedSample]
 ) -> list[ImageResult]:
-    """Segment the test images with the trained network, as ``frugalseg predict`` does, and score each."""
+    """Segment the test images with the packed ensemble, as ``frugalseg predict`` does, and score each."""
     files = []
     for sample, content in zip(samples, loaded, strict=True):
         path = sample.image
@@ -182,7 +238,7 @@ def _predict(
             write_image(path, content.image)
         files.append(path)
     folder = out / "predictions"
-    predict_files(load_model([out / "run"]), files, Outputs(folder), pixel_size_um=dataset.pixel_size_um)
+    predict_files(load_model([model]), files, Outputs(folder), pixel_size_um=dataset.pixel_size_um)
     results = []
     for path, content in zip(files, loaded, strict=True):
         found = read_label_map(folder / f"{image_stem(path)}.png")
@@ -202,7 +258,8 @@ def _clear(out: Path) -> None:
         for name in _PARTS:
             if (out / name).is_dir():
                 shutil.rmtree(out / name)
-        (out / "report.html").unlink(missing_ok=True)
+        for page in (out / "report.html", *out.glob("suggestion-*.html")):
+            page.unlink(missing_ok=True)
     # Written first, so that a demo that was interrupted can be repeated.
     write_json(out / MARKER, {"finished": False})
 

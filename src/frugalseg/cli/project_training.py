@@ -57,6 +57,8 @@ def train_project(args: argparse.Namespace, config: TrainConfig) -> dict[str, An
     for name in ("out", "subset", "groups", "ignore_value", "folds"):
         if getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')}", "does not go with a project, which has its own")
+    if args.warm_steps is not None and (args.warm_steps < 1 or args.from_scratch):
+        raise ConfigError("--warm-steps", "must be at least 1, and means nothing with --from-scratch")
     ensemble = _ensemble(args)
     warm_steps = None if args.from_scratch else (args.warm_steps or max(1, round(WARM_SHARE * config.steps)))
 

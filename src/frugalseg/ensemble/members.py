@@ -135,8 +135,7 @@ def train_ensemble(
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if ensemble.shared_trunk and trunk is None:
             trunk = out / TRUNK
-            first = Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK))
-            list(executor.map(train_task, [first], label=_label))
+            train_task(Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK)))  # here: it has all cores
         tasks = [
             Task(
                 data=data,

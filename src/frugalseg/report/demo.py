@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from frugalseg.arrays import Image, LabelMap
 from frugalseg.metrics import ImageScores, Scores, pool
-from frugalseg.report.curves import curves_png
 from frugalseg.report.page import write_report
 from frugalseg.report.pictures import contact_sheet, encode_picture, overlay
 from frugalseg.report.sections import Figure, FigureSection, NumbersSection, Section, TableSection, TextSection
@@ -29,20 +27,38 @@ class ImageResult:
 
 
 @dataclass(frozen=True, eq=False)
+class DemoRound:
+    """One round: how many images it was trained on, how good it was on the validation images, what was asked for."""
+
+    n_annotated: int
+    n_objects: int
+    strategy: str
+    page: str
+    """File of the report on the suggestions, beside the demo's."""
+    dice: float | None
+    interval: tuple[float, float] | None
+    n_validation: int
+    picks: tuple[tuple[str, Image, LabelMap], ...]
+    """Name, image and annotation of what was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
 class DemoResult:
     """All that the report tells."""
 
     synthetic: bool
     source: str
-    n_train: int
+    n_pool: int
     roles: str
     steps: int
     class_names: tuple[str, ...]
-    examples: tuple[tuple[str, Image, LabelMap], ...]
-    """Name, image and annotation of some training images."""
+    rounds: tuple[DemoRound, ...]
     images: tuple[ImageResult, ...]
     pooled: Scores
-    metrics: tuple[Mapping[str, Any], ...]
+    model_bytes: int
+    float_bytes: int
+    bits: int
+    members: int
     seconds: Mapping[str, float]
 
 
@@ -57,14 +73,16 @@ def write_demo_report(path: Path, result: DemoResult) -> None:
         [
             _numbers(result),
             _pictures(ranked),
-            _curves(result),
-            _examples(result),
+            *(_asked(number, each) for number, each in enumerate(result.rounds)),
+            _rounds(result),
             _table(ranked),
             _account(result),
         ],
         summary=(
-            f"A network learned from {result.n_train} annotated images of {what} and outlined the objects in"
-            f" {len(result.images)} others. All of it, from the data to this page, took {minutes:.1f} minutes."
+            f"The program asked for {result.rounds[-1].n_annotated} of {result.n_pool} images of {what} in"
+            f" {len(result.rounds)} rounds, learned from their annotations with {result.members} networks of"
+            f" {result.bits} bits a weight, and outlined the objects in {len(result.images)} images that it had never"
+            f" seen. All of it, from the data to this page, took {minutes:.1f} minutes."
         ),
         footer=f"frugalseg demo, {result.steps} steps",
     )
@@ -103,21 +121,39 @@ def _pictures(ranked: Sequence[ImageResult]) -> Section:
     return FigureSection("What it found", figures, caption)
 
 
-def _curves(result: DemoResult) -> Section:
-    alt = "Curves of the training loss and of the scores on validation images against steps"
-    caption = "Validation images come out of the training images; the test images are seen only once, at the end."
-    return FigureSection("How it learned", (Figure(curves_png(result.metrics), alt),), caption)
-
-
-def _examples(result: DemoResult) -> Section:
+def _asked(number: int, each: DemoRound) -> Section:
     sheet = contact_sheet(
-        [overlay(image, labels) for _, image, labels in result.examples],
-        [f"{name}: {len(set(labels[labels > 0].tolist()))} objects" for name, _, labels in result.examples],
+        [overlay(image, labels) for _, image, labels in each.picks],
+        [f"{name}: {len(set(labels[labels > 0].tolist()))} objects" for name, _, labels in each.picks],
         columns=3,
         cell_px=360,
     )
-    figure = Figure(encode_picture(sheet), f"{len(result.examples)} training images with their annotated outlines")
-    return FigureSection("What it learned from", (figure,), f"{len(result.examples)} of {result.n_train} images.")
+    figure = Figure(encode_picture(sheet), f"The {len(each.picks)} images of round {number} with annotated outlines")
+    why = {
+        "cover": "Nothing is known yet: images that stand for many others, as a pretrained encoder sees them.",
+        "suggestive": "The networks differ most about these, and they stand for many others.",
+    }
+    caption = f"{why.get(each.strategy, '')} The known annotations stand in for the annotator. Reasons: {each.page}."
+    return FigureSection(f"Round {number}: what it asked for", (figure,), caption)
+
+
+def _rounds(result: DemoResult) -> Section:
+    rows = [
+        (
+            str(number),
+            each.n_annotated,
+            each.n_objects,
+            each.dice,
+            "–" if each.interval is None else f"{each.interval[0]:.3f} – {each.interval[1]:.3f}",
+        )
+        for number, each in enumerate(result.rounds)
+    ]
+    caption = (
+        f"Scored on {result.rounds[-1].n_validation} validation images, which were set aside at random and are not"
+        " trained on."
+    )
+    columns = ("round", "images", "objects drawn, validation included", "object Dice", "95 % interval")
+    return TableSection("Round by round", columns, tuple(rows), caption, decimals=(0, 0, 0, 3, 0))
 
 
 def _table(ranked: Sequence[ImageResult]) -> Section:
@@ -140,7 +176,12 @@ def _table(ranked: Sequence[ImageResult]) -> Section:
 
 def _account(result: DemoResult) -> Section:
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
-    paragraphs = [f"Test images: {result.roles}. Time: {parts}."]
+    size = f"{result.model_bytes / 1e6:.1f} MB instead of {result.float_bytes / 1e6:.1f} MB of floats"
+    paragraphs = [
+        f"Test images: {result.roles}. Time: {parts}.",
+        f"The {result.members} networks are one file, {size}: the weights of each are {result.bits}-bit codes, as INQ"
+        " makes them (zero and powers of two).",
+    ]
     if result.synthetic:
         paragraphs.append(
             "The images are drawn by a program, so these figures show that everything works; they say nothing about"

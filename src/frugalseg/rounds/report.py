@@ -151,7 +151,7 @@ def _map(answer: Answer) -> FigureSection:
     alt = "Images as points, near each other where their descriptors are alike; suggestions are numbered"
     caption = (
         "Each point is an image; points lie near each other where the networks see similar things (the two directions"
-        " in which descriptors differ most). Suggestions should spread over where no annotated image is."
+        " in which descriptors differ most)."
     )
     return FigureSection("Where they lie", (Figure(picture, alt),), caption)
 

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.ensemble.config import EnsembleConfig
-from frugalseg.ensemble.members import train_ensemble
+from frugalseg.ensemble.members import TRUNK, train_ensemble
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.executors import Executor
 from frugalseg.export import export_model
 from frugalseg.images import load_sample, median_object_diameter, write_listing
+from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
+from frugalseg.model_files import CARD
 from frugalseg.nets import NETS
 from frugalseg.predict import load_model
 from frugalseg.project import Project, ProjectImage, Round
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
-from frugalseg.train.plan import LARGEST_SCALE
+from frugalseg.train.plan import LARGEST_SCALE, check_batches, choose_place
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def train_round(
     executor
         Trains members side by side.
     warm_steps
-        Begin from the float weights of the last round, with so many steps; None begins from scratch.
+        Begin from the float weights of the last round, with so many steps; None begins from scratch, as does a round
+        with another network, other kinds of members or more of them.
     wait
         Wait for another training on this machine to end; else that is an error.
 
@@ -66,34 +69,55 @@ def train_round(
     Raises
     ------
     InputError
-        Nothing is annotated completely, or the interrupted round had other settings.
+        Nothing is annotated completely.
+    ConfigError
+        The settings are impossible here, or the interrupted round had others.
     """
+    _check_settings(config, ensemble)  # a round that has begun keeps its settings, so they must be possible
     settings = _settings(config, ensemble, warm_steps)
+    with training_lock(project.folder, wait):
+        current = _begin_or_go_on(project, settings)
+        folder = round_folder(project, current.number)
+        config = _prepare_data(project, current, folder, config)
+        start = _earlier_members(project, current, warm_steps)
+        if start is not None:
+            config = dataclasses.replace(config, steps=warm_steps or config.steps)
+        names = sorted(current.labelled)
+        members = train_ensemble(
+            folder / "data", names, folder / MEMBERS, config, ensemble, executor, start=start, locked=True
+        )
+        for index, member in enumerate(members):
+            place = member.relative_to(project.folder).as_posix()
+            project.add_member(current.number, index, place, config.seed + index)
+        export_model(members, folder / ENSEMBLE, "fseg", int8=False)
+        return project.finish_round(current.number, validate(project, folder / ENSEMBLE))
+
+
+def _check_settings(config: TrainConfig, ensemble: EnsembleConfig) -> None:
+    check_batches(config)
+    choose_place(config)
+    for index in range(ensemble.members):
+        phase = ensemble.phase(index)
+        if phase is not None:
+            phase.spec  # noqa: B018 - refuses what the method cannot do
+
+
+def _begin_or_go_on(project: Project, settings: dict[str, Any]) -> Round:
     current = project.newest_round()
-    if current is None or current.status == "trained":
-        labelled = project.labelled()
-        if not labelled:
-            raise InputError(
-                project.folder, "has no complete annotation of an image that may train; import masks, or suggest first"
-            )
-        current = project.begin_round(settings, labelled)
-        log.info("round %d: %d annotated images", current.number, len(labelled))
-    else:
+    if current is not None and current.status == "training":
         _check_same(current, settings)
         log.info("round %d: going on", current.number)
-    folder = round_folder(project, current.number)
-    config = _prepare_data(project, current, folder, config)
-    start = _earlier_members(project, current, warm_steps)
-    if start is not None:
-        config = dataclasses.replace(config, steps=warm_steps or config.steps)
-    names = sorted(current.labelled)
-    members = train_ensemble(
-        folder / "data", names, folder / MEMBERS, config, ensemble, executor, start=start, wait=wait
-    )
-    for index, member in enumerate(members):
-        project.add_member(current.number, index, member.relative_to(project.folder).as_posix(), config.seed + index)
-    export_model(members, folder / ENSEMBLE, "fseg", int8=False)
-    return project.finish_round(current.number, validate(project, folder / ENSEMBLE))
+        return current
+    labelled = project.labelled()
+    if not labelled:
+        raise InputError(
+            project.folder, "has no complete annotation of an image that may train; import masks, or suggest first"
+        )
+    if not any((project.labels(each.annotation) > 0).any() for each in labelled if each.annotation is not None):
+        raise InputError(project.folder, "has no annotated object to learn from")
+    current = project.begin_round(settings, labelled)
+    log.info("round %d: %d annotated images", current.number, len(labelled))
+    return current
 
 
 def _settings(config: TrainConfig, ensemble: EnsembleConfig, warm_steps: int | None) -> dict[str, Any]:
@@ -118,8 +142,6 @@ def _prepare_data(project: Project, current: Round, folder: Path, config: TrainC
     if config.image_scale is not None:
         return config
     diameter = median_object_diameter([load_sample(dataset, sample).labels for sample in dataset.samples])
-    if not math.isfinite(diameter) or diameter <= 0:
-        raise InputError(project.folder, "has no annotated object to learn from")
     wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
     return dataclasses.replace(config, image_scale=min(LARGEST_SCALE, round(wanted / diameter, 3)))
 
@@ -131,13 +153,21 @@ def _as_of(project: Project, name: str, version: int) -> ProjectImage:
 
 
 def _earlier_members(project: Project, current: Round, warm_steps: int | None) -> Path | None:
-    """The members of the last trained round, if there is one with the same network."""
-    if warm_steps is None:
-        return None
+    """The members of the last trained round, if there is one, and each new member finds its own there.
+
+    Those that do not are trained for the full number of steps, so a round begins as a whole from there, or from scratch.
+    """
     trained = [each for each in project.rounds() if each.status == "trained" and each.number < current.number]
-    if not trained or trained[-1].settings["net"] != current.settings["net"]:
+    if warm_steps is None or not trained:
         return None
-    return round_folder(project, trained[-1].number) / MEMBERS
+    before, now = trained[-1].settings, current.settings
+    members = round_folder(project, trained[-1].number) / MEMBERS
+    needed = [TRUNK] if now["shared_trunk"] else [f"member-{index}" for index in range(now["members"])]
+    alike = all(before[name] == now[name] for name in ("net", "shared_trunk"))
+    if not alike or not all((members / part / CARD).exists() for part in needed):
+        log.info("round %d: from scratch, as round %d has no such members", current.number, trained[-1].number)
+        return None
+    return members
 
 
 def validate(project: Project, model: Path) -> dict[str, Any]:
