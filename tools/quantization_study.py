@@ -36,7 +36,20 @@ FLOAT = "float"
 
 CONTROL = "control"
 """Float weights with the same steps, rate restarts, averaging and statistics of batch normalisation."""
-VARIANTS = (FLOAT, "control-low", CONTROL, "inq-7", "inq-5", "inq-4", "inq-3", "twn-2", "dorefa-1", "dorefa-4", "lsq-4", "lsq-2")
+VARIANTS = (
+    FLOAT,
+    "control-low",
+    CONTROL,
+    "inq-7",
+    "inq-5",
+    "inq-4",
+    "inq-3",
+    "twn-2",
+    "dorefa-1",
+    "dorefa-4",
+    "lsq-4",
+    "lsq-2",
+)
 STEPS = {"lite": 400, "unet": 170, "fcn": 220}
 """`lite` and `unet`: about six minutes of one core; `fcn`: of two."""
 

@@ -54,8 +54,9 @@ def train_project(args: argparse.Namespace, config: TrainConfig) -> dict[str, An
     """Train the next round, or go on with an interrupted one; say how good it is."""
     from frugalseg.errors import ConfigError
 
+    unset = {"folds": 0}
     for name in ("out", "subset", "groups", "ignore_value", "folds"):
-        if getattr(args, name):
+        if getattr(args, name) != unset.get(name):
             raise ConfigError(f"--{name.replace('_', '-')}", "does not go with a project, which has its own")
     if args.warm_steps is not None and (args.warm_steps < 1 or args.from_scratch):
         raise ConfigError("--warm-steps", "must be at least 1, and means nothing with --from-scratch")

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.merge is not None:
         Ledger(args.out / LEDGER).merge(args.merge / LEDGER if (args.merge / LEDGER).is_dir() else args.merge)
-    with open_executor(args.executor, args.workers, args.ray_address) as executor:
+    with open_executor(args.executor or "processes", args.workers or 0, args.ray_address) as executor:
         curves = simulate(
             args.data,
             args.out,

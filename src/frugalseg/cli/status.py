@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     validation = project.validation()
     rounds = progress(project)
     ahead = outlook(rounds, args.k)
-    waiting = [each.image for each in project.suggestions() if not _annotated(project, each.image)]
+    suggested = dict.fromkeys(each.image for each in project.suggestions())  # of one image there may be several windows
+    waiting = [name for name in suggested if not _annotated(project, name)]
     document = {
         "images": len(images),
         "unusable": {each.name: each.unusable_reason for each in images if not each.usable},

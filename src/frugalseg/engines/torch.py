@@ -42,7 +42,8 @@ class TorchEngine:
         self.net.eval()
         try:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                colours = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)  # channels_last as it lies
+                writable = images if images.flags.writeable else images.copy()  # torch warns about others
+                colours = torch.from_numpy(writable).to(device).permute(0, 3, 1, 2)  # channels_last as it lies
                 logits, descriptors = self.net.logits_and_descriptor((colours.float() - MEAN) / DIVISOR)
                 maps = probabilities(logits.float())
         finally:

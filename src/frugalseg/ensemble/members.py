@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from frugalseg.ensemble.config import EnsembleConfig
+from frugalseg.errors import InputError
 from frugalseg.executors import Executor
+from frugalseg.images import Dataset, Sample, load_sample, median_object_diameter
 from frugalseg.locking import training_lock
 from frugalseg.model_files import CARD
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CONFIG
+from frugalseg.train.plan import choose_scale
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
 from frugalseg.train.run import train
@@ -156,6 +160,20 @@ def bootstrap(names: Sequence[str], seed: int, member: int) -> tuple[str, ...]:
     """As many names as there are, drawn with replacement, sorted; the same for the same seed and member."""
     rng = np.random.default_rng([seed, member])
     return tuple(sorted(names[int(place)] for place in rng.integers(0, len(names), len(names))))
+
+
+def with_common_scale(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> TrainConfig:
+    """Settings with one image scale for all members, from all annotated images and not from a draw of them.
+
+    Raises
+    ------
+    InputError
+        There is no annotated object.
+    """
+    diameter = median_object_diameter([load_sample(dataset, sample).labels for sample in samples])
+    if not math.isfinite(diameter) or diameter <= 0:
+        raise InputError(dataset.root, "has no annotated object to learn from")
+    return replace(config, image_scale=choose_scale(diameter, config))
 
 
 def float_run(folder: Path) -> Path:

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.ensemble.config import EnsembleConfig
-from frugalseg.ensemble.members import TRUNK, train_ensemble
+from frugalseg.ensemble.members import TRUNK, train_ensemble, with_common_scale
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.executors import Executor
 from frugalseg.export import export_model
-from frugalseg.images import load_sample, median_object_diameter, write_listing
+from frugalseg.images import load_sample, write_listing
 from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
 from frugalseg.model_files import CARD
-from frugalseg.nets import NETS
 from frugalseg.predict import load_model
 from frugalseg.project import Project, ProjectImage, Round
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
-from frugalseg.train.plan import LARGEST_SCALE, check_batches, choose_place
+from frugalseg.train.plan import check_batches, choose_place
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +138,7 @@ def _prepare_data(project: Project, current: Round, folder: Path, config: TrainC
     images = [_as_of(project, name, version) for name, version in sorted(current.labelled.items())]
     dataset = annotated_dataset(project, images)
     write_listing(folder / "data", dataset, dataset.samples)
-    if config.image_scale is not None:
-        return config
-    diameter = median_object_diameter([load_sample(dataset, sample).labels for sample in dataset.samples])
-    wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
-    return dataclasses.replace(config, image_scale=min(LARGEST_SCALE, round(wanted / diameter, 3)))
+    return with_common_scale(config, dataset, dataset.samples)
 
 
 def _as_of(project: Project, name: str, version: int) -> ProjectImage:
@@ -155,7 +150,7 @@ def _as_of(project: Project, name: str, version: int) -> ProjectImage:
 def _earlier_members(project: Project, current: Round, warm_steps: int | None) -> Path | None:
     """The members of the last trained round, if there is one, and each new member finds its own there.
 
-    Those that do not are trained for the full number of steps, so a round begins as a whole from there, or from scratch.
+    Members from scratch need the full number of steps, so a round begins from there as a whole, or not at all.
     """
     trained = [each for each in project.rounds() if each.status == "trained" and each.number < current.number]
     if warm_steps is None or not trained:

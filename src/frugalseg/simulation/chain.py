@@ -16,7 +16,7 @@ import numpy as np
 
 from frugalseg.engines import Engine
 from frugalseg.ensemble.cold import cold_engine, cold_scale
-from frugalseg.ensemble.members import Task, train_ensemble, train_task
+from frugalseg.ensemble.members import Task, train_ensemble, train_task, with_common_scale
 from frugalseg.ensemble.scoring import as_pool, score_images
 from frugalseg.executors import open_executor
 from frugalseg.images import (
@@ -24,7 +24,6 @@ from frugalseg.images import (
     Sample,
     cut_windows,
     load_sample,
-    median_object_diameter,
     open_dataset,
     write_listing,
 )
@@ -141,29 +140,25 @@ class _Player:
 
     def _train_config(self, samples: Sequence[Sample]) -> TrainConfig:
         config = self.chain.config
-        diameter = median_object_diameter([load_sample(self.dataset, sample).labels for sample in samples])
-        scale = min(2.0, round(62 / diameter, 3))
-        return TrainConfig(
+        plain = TrainConfig(
             steps=config.steps,
             batch_size=config.batch_size,
             patch_px=config.patch_px,
-            image_scale=scale,
             validate_every=config.steps,
             seed=self.chain.seed,
         )
+        return with_common_scale(plain, self.dataset, samples)
 
     def _compare(self, key: dict[str, Any], names: Sequence[str], number: int) -> None:
         """Train on the annotated images, score on the test images, keep the result."""
         began = time.monotonic()
         cold = self.chain.contender is not None and self.chain.contender.strategy == COLD
         folder = self._network(names, number, shared=number == 0 and not cold)
-        trained = time.monotonic()
         model = load_model([folder])
         result = {
             "labelled": list(names),
             "scores": self._score(model),
             **annotation_cost(self.dataset, [self.by_name[name] for name in names]),
-            "minutes_training": round((trained - began) / 60, 2),
         }
         self.ledger.put(key, result, time.monotonic() - began)
         log.info("%s, seed %d: compared at %d images", key["strategy"], self.chain.seed, len(names))

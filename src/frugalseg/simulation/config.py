@@ -49,7 +49,10 @@ class SimulationConfig:
             or list(self.budgets) != sorted(set(self.budgets))
         ):
             raise ValueError(f"budgets must be positive and rise, not {self.budgets}")
-        lowest = {"seeds": 1, "first_seed": 0, "steps": 1, "batch_size": 1, "members": 1, "per_image": 1}
+        lowest = {
+            "seeds": 1, "first_seed": 0, "steps": 1, "batch_size": 1, "patch_px": 32, "members": 1, "quantize_steps": 0,
+            "window_px": 0, "per_image": 1,
+        }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from frugalseg.errors import InputError
+from frugalseg.errors import ConfigError, InputError
 from frugalseg.executors import Executor
 from frugalseg.images import open_dataset, split_validation
 from frugalseg.ledger import Ledger
@@ -58,14 +58,19 @@ def simulate(
     Raises
     ------
     InputError
-        The data cannot be used, or are too few.
+        The data cannot be used, or are too few; the ledger holds results of other data or settings.
+    ConfigError
+        No strategy is named, or one needs an ensemble that the settings do not allow.
     """
+    contenders = list(dict.fromkeys(contenders))  # played twice side by side, a chain would disturb its twin
+    _check_contenders(contenders, config)
     dataset = open_dataset(data, subset=subset or ("train" if test_subset else None))
     held_out = () if test_subset else _held_out(dataset.labelled, data)
     if test_subset and not open_dataset(data, subset=test_subset).labelled:
         raise InputError(data, f"has no annotated image in {test_subset!r} to compare networks on")
     config.counts(len(pool_samples(dataset, config, held_out)))
     common = {"data": dataset.content_hash()[:16], "settings": _settings(config, test_subset), "device": _device()}
+    _check_ledger(out, common)
     first = Chain(
         data=data.resolve(),
         subset=subset or ("train" if test_subset else None),
@@ -102,6 +107,25 @@ def compare_all(curves: Sequence[Curve], figure: str = "object_dice") -> list[Co
     return [compare(curve, baseline, figure=figure) for curve in curves if curve is not baseline]
 
 
+def _check_contenders(contenders: Sequence[Contender], config: SimulationConfig) -> None:
+    if not contenders:
+        raise ConfigError("strategies", "names none to play")
+    for contender in contenders:
+        try:
+            contender.ensemble(config)
+        except ValueError as error:
+            if contender.needs == "ensemble":
+                raise ConfigError("strategies", f"{contender.name}: {error}") from None
+
+
+def _check_ledger(out: Path, common: dict[str, Any]) -> None:
+    """Refuse to begin what could not be compared with the results that are there."""
+    for key, _, _ in Ledger(out / LEDGER).cells():
+        other = [name for name, value in common.items() if key.get(name) != value]
+        if other:
+            raise InputError(out / LEDGER, f"holds results of other {' and '.join(other)}; choose another folder")
+
+
 def _held_out(samples: Sequence[Any], data: Path) -> tuple[str, ...]:
     _, aside = split_validation(samples, HELD_OUT, seed=0)
     if not aside:
@@ -113,6 +137,7 @@ def _settings(config: SimulationConfig, test_subset: str | None) -> str:
     """A hash of what decides a result; numbers of seeds do not."""
     values = dataclasses.asdict(config)
     kept = {name: value for name, value in values.items() if name not in ("seeds", "first_seed")}
+    kept["budgets"] = [float(value) for value in config.budgets]  # 4 and 4.0 are the same
     text = json.dumps([kept, test_subset], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_BYTES = 256 << 20
+BLOCK_BYTES = 64 << 20
 """Similarities computed at a time."""
 
 KEPT_BYTES = 1 << 30

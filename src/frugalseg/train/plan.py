@@ -157,8 +157,7 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
         diameter = math.nan
     if not math.isfinite(diameter) or diameter <= 0:
         raise InputError(dataset.root, "has no annotated object to learn from")
-    wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
-    scale = config.image_scale or min(LARGEST_SCALE, round(wanted / diameter, 3))
+    scale = choose_scale(diameter, config)
     min_area = config.debris * math.pi / 4 * (diameter * scale) ** 2
     log.info("median object %.0f px wide; images are scaled by %.3g; debris is below %.0f px²",
              diameter, scale, min_area / scale**2)  # fmt: skip
@@ -175,6 +174,12 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
             min_confidence=config.min_confidence,
         ),
     )
+
+
+def choose_scale(diameter_px: float, config: TrainConfig) -> float:
+    """Factor from image pixels to the network's, for objects of this median diameter."""
+    wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
+    return config.image_scale or min(LARGEST_SCALE, round(wanted / diameter_px, 3))
 
 
 def prepare(sample: LoadedSample, scale: float) -> PreparedImage:
