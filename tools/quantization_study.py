@@ -5,12 +5,13 @@
     python tools/quantization_study.py report
 
 `choose` trains a float network on the patients of two of three folds (WORK/lite-0-fold/float; 700 steps; a finished run
-folder put there is used) and prints how short phases at several rates do on the patients of the third: the rates come
-from there. `run` trains the float network of each seed (`frugalseg train`, preset cpu, into WORK/NET-SEED/float; a finished
-run folder put there is used), gives each variant the same number of further steps from it (`frugalseg quantize`), packs it,
-scores the training images and test part A without averaging at test time, and writes docs/results/quantization/*.json
-and a line of the ledger. A cell whose JSON is there is skipped; an interrupted one goes on where it stopped. `report`
-writes the tables of docs/results/quantization.md between its markers, and its picture.
+folder put there is used) and prints how short phases at several rates do on the patients of the third: the rate comes
+from there. `run` trains the float network of each seed (`frugalseg train`, preset cpu, into WORK/NET-SEED/float; a
+finished run folder put there is used), gives each variant the same number of further steps from it (`frugalseg
+quantize`; none to `float`), packs it, scores the training images and test part A without averaging at test time, and
+writes docs/results/quantization/*.json and a line of the ledger. A cell whose JSON is there is skipped; an interrupted
+one goes on where it stopped. `report` writes the tables of docs/results/quantization.md between its markers, and its
+picture.
 """
 
 from __future__ import annotations
