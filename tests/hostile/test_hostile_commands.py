@@ -85,7 +85,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "brew": ("invalid choice: 'brew'",),
     "data": ("required", "DIR"),
     "data chek data": ("invalid choice: 'chek'",),
-    "train data": ("required", "--out"),
+    "train data": ("--out", "must name the run folder"),
     "train data --out new --steps abc": ("--steps", "whole number", "'abc'"),
     "train data --out new --steps 1.5": ("--steps", "whole number", "'1.5'"),
     "train data --out new --stepz 5": ("--stepz", "did you mean --steps?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,12 +26,19 @@ FLOATS = EnsembleConfig(members=2, method="none")
 N_IMAGES = 8
 
 
-@pytest.fixture(scope="session")
-def narrow() -> Iterator[None]:
-    """The U-Net with hardly any channels."""
+@contextlib.contextmanager
+def narrow_unet() -> Iterator[None]:
+    """The U-Net with hardly any channels, as long as the block runs: tests of other modules want the whole one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
         torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture
+def narrow() -> Iterator[None]:
+    """A narrow U-Net in this test."""
+    with narrow_unet():
         yield
 
 
@@ -68,7 +76,7 @@ def project(empty_project: Path, tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def trained_project(
-    empty_project: Path, glands: Path, narrow: None, tmp_path_factory: pytest.TempPathFactory
+    empty_project: Path, glands: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
     """A project after its first round, and which image is what in it.
 
@@ -86,7 +94,8 @@ def trained_project(
             labels = read_label_map(glands / f"{name}_anno.png")
             project.annotate(name, labels, complete=kind != "incomplete", source="test")
     project.mark_unusable(next(name for name, kind in kinds.items() if kind == "unusable"), "out of focus")
-    train_round(project, TINY, EnsembleConfig(members=2, quantize_steps=1), open_executor("serial"))
+    with narrow_unet():
+        train_round(project, TINY, EnsembleConfig(members=2, quantize_steps=1), open_executor("serial"))
     return folder, kinds
 
 
