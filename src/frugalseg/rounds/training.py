@@ -81,6 +81,12 @@ def train_round(
         start = _earlier_members(project, current, warm_steps)
         if start is not None:
             config = dataclasses.replace(config, steps=warm_steps or config.steps)
+        # members are scored together at the end; scoring each on its way would take a tenth of the time
+        config = dataclasses.replace(
+            config,
+            validate_every=config.validate_every or config.steps,
+            checkpoint_every=config.checkpoint_every or max(1, config.steps // 5),
+        )
         names = sorted(current.labelled)
         members = train_ensemble(
             folder / "data", names, folder / MEMBERS, config, ensemble, executor, start=start, locked=True
