@@ -242,10 +242,15 @@ def _nncf(content: bytes, scale: float, batch: np.ndarray) -> Callable[[], objec
 
 
 def _take_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of every way; all run once in each round, after two rounds that do not count."""
+    """Median milliseconds of every way; all have their turn in each round, after two rounds that do not count.
+
+    The first run of a turn does not count either: threads of the way before, which wait for more work by spinning, and
+    its data in the processor's caches would be charged to the next.
+    """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 2):
         for way, run in ways.items():
+            run()
             began = time.perf_counter()
             run()
             if turn > 1:
