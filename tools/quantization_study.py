@@ -21,6 +21,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import math
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -64,6 +65,9 @@ RATE = 2e-3
 
 LOW, LOW_RATE = "control-low", 5e-4
 """A second control: from a fully trained network the rate above raises the training loss of float weights again."""
+
+LABEL_STEP = 0.0022
+"""Least distance of two labels in the picture, in object Dice."""
 
 MARKER = "<!-- made by tools/quantization_study.py: {} -->"
 
@@ -324,17 +328,25 @@ def _picture(cells: Sequence[dict[str, Any]]) -> bytes:
 
     figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
+    points = []
     for variant in VARIANTS:
         chosen = [cell for cell in cells if cell["variant"] == variant]
-        if not chosen:
-            continue
-        dice = statistics.mean(cell["testA"]["object_dice"] for cell in chosen)
-        plain, stored = (chosen[0]["bytes"][key] / 1e6 for key in ("plain", "file"))
+        if chosen:
+            dice = statistics.mean(cell["testA"]["object_dice"] for cell in chosen)
+            points.append((dice, variant, *(chosen[0]["bytes"][key] / 1e6 for key in ("plain", "file"))))
+    labels: list[tuple[float, float]] = []
+    for dice, variant, plain, stored in sorted(points, reverse=True):
         axes.plot([plain, stored], [dice, dice], color="#999999", linewidth=1, zorder=1)
         axes.scatter([plain], [dice], marker="o", facecolors="white", edgecolors="#0072b2", zorder=2)
         axes.scatter([stored], [dice], marker="o", color="#0072b2", zorder=2)
-        axes.annotate(variant, (stored, dice), textcoords="offset points", xytext=(-4, 6), fontsize=8)
+        # below the labels beside it, so that none covers another
+        near = [height for size, height in labels if abs(math.log(size / stored)) < 0.4]
+        label_at = min([dice, *(height - LABEL_STEP for height in near)])
+        labels.append((stored, label_at))
+        axes.annotate(variant, (stored / 1.06, label_at), ha="right", va="center", fontsize=8)
+    axes.margins(x=0.12)
     axes.set(xscale="log", xlabel="megabytes (open: plain codes, filled: as stored)", ylabel="object Dice, test part A")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
