@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -32,10 +31,9 @@ _CLOSING_S = 2.0
 
 @dataclass(frozen=True)
 class _Job:
-    """A task under way: which one, as bytes, and how many of its workers died before."""
+    """A task under way: which one, and how many of its workers died before."""
 
     index: int
-    message: bytes
     deaths: int = 0
 
 
@@ -51,18 +49,18 @@ class _Worker:
             self.process.start()
         theirs.close()  # so that the pipe ends with the process
 
-    def start(self, job: _Job) -> None:
+    def start(self, job: _Job, function: Callable[[T], R], task: T) -> None:
         self.job = job
         with contextlib.suppress(OSError):  # it died between two tasks, or on its way up: the pipe's end tells
-            self.pipe.send_bytes(job.message)
+            self.pipe.send((function, task))
 
     def answer(self) -> Any:
         """The answer to the task; EOFError or OSError if the process died."""
         if not self.pipe.poll():
             raise EOFError
-        message = self.pipe.recv_bytes()
+        answer = self.pipe.recv()
         self.job = None
-        return pickle.loads(message)
+        return answer
 
     def kill(self) -> None:
         self.process.kill()
@@ -116,7 +114,7 @@ class ProcessExecutor(Executor):
         """Numbers and results of the tasks, in the order in which they become ready."""
         if self._busy():
             raise RuntimeError("this executor works on another map")
-        jobs: deque[_Job] = deque(_Job(index, b"") for index in range(len(tasks)))
+        jobs: deque[_Job] = deque(_Job(index) for index in range(len(tasks)))
         try:
             while jobs or self._busy():
                 if self._closed:
@@ -135,14 +133,12 @@ class ProcessExecutor(Executor):
     def _give_out(self, jobs: deque[_Job], function: Callable[[T], R], tasks: Sequence[T]) -> None:
         """Give every idle worker a task; start workers while there are more tasks."""
         while jobs and len(self._busy()) < self._n_workers:
-            job = jobs[0]
-            message = job.message or pickle.dumps((function, tasks[job.index]))
+            job = jobs.popleft()
             idle = next((worker for worker in self._workers if worker.job is None), None)
             if idle is None:
                 idle = _Worker(threads_each(self._n_workers))
                 self._workers.append(idle)
-            jobs.popleft()
-            idle.start(_Job(job.index, message, job.deaths))
+            idle.start(job, function, tasks[job.index])
 
     def _collect(self, jobs: deque[_Job], tasks: Sequence[T], label: Callable[[T], str]) -> list[tuple[int, R]]:
         """Wait for answers; tasks of dead workers go back to `jobs`."""
@@ -162,7 +158,7 @@ class ProcessExecutor(Executor):
                     reason = f"its worker process died {job.deaths + 1} times ({how})"
                     raise TaskError(label(tasks[job.index]), reason) from None
                 log.warning("%s: its worker process died (%s); it runs again", label(tasks[job.index]), how)
-                jobs.appendleft(_Job(job.index, job.message, job.deaths + 1))
+                jobs.appendleft(_Job(job.index, job.deaths + 1))
                 continue
             if isinstance(answer, Failure):
                 raise answer.error(label(tasks[job.index]))
@@ -177,16 +173,16 @@ class ProcessExecutor(Executor):
 def _serve(pipe: Connection) -> None:
     """Answer tasks until the pipe ends, with the executor or with its whole process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; one decides
-    try:
+    with contextlib.suppress(EOFError, OSError):
         while True:
-            pipe.send_bytes(_answer(pipe.recv_bytes()))
-    except (EOFError, OSError):
-        return
+            _serve_one(pipe)
 
 
-def _answer(message: bytes) -> bytes:
+def _serve_one(pipe: Connection) -> None:
     try:
-        function, task = pickle.loads(message)
-        return pickle.dumps(attempt(function, task))
+        function, task = pipe.recv()
+        pipe.send(attempt(function, task))
+    except (EOFError, OSError):
+        raise
     except Exception as error:  # what cannot be imported here, or not be sent back
-        return pickle.dumps(Failure.of(error))
+        pipe.send(Failure.of(error))
