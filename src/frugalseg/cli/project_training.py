@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,15 +92,10 @@ def _ensemble(args: argparse.Namespace) -> EnsembleConfig:
         "shared_trunk": args.shared_trunk,
     }
     values = {name: value for name, value in given.items() if value is not None}
-    ensemble = resolve_config(EnsembleConfig, Settings(values, "command line"))
-    for index in range(ensemble.members):
-        phase = ensemble.phase(index)
-        if phase is not None:
-            phase.spec  # noqa: B018 - refuses what the method cannot do, before any work
-    return ensemble
+    return resolve_config(EnsembleConfig, Settings(values, "command line"))
 
 
-def _in_words(metrics: dict[str, Any] | Any) -> str:
+def _in_words(metrics: Mapping[str, Any]) -> str:
     if not metrics["n_images"]:
         return "no annotated validation image, so nothing tells how good it is ('frugalseg status' lists them)"
     interval = metrics["object_dice_interval"]

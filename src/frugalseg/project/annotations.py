@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.errors import InputError
 from frugalseg.images import write_label_map
+from frugalseg.images.cost import drawn
 from frugalseg.images.labels import read_stored_labels
 from frugalseg.project.hashing import sha256_of
 from frugalseg.project.lock import project_lock
@@ -124,7 +125,7 @@ def write_version(store: Store, image: ProjectImage, drawing: Drawing) -> dict[s
         version += 1
     path = _mask_path(store, image.name, version, ".png" if int(drawing.stored.max(initial=0)) <= 65535 else ".tiff")
     write_label_map(path, drawing.stored)
-    n_objects, contour = outlines(drawing.stored)
+    n_objects, contour = drawn(np.where(drawing.stored == NOT_ANNOTATED, 0, drawing.stored))
     return {
         "version": version,
         "mask": path.relative_to(store.folder).as_posix(),
@@ -149,17 +150,6 @@ def append(session: Session, columns: Mapping[str, Mapping[str, Any]]) -> dict[s
     session.add_all(rows.values())
     session.flush()
     return rows
-
-
-def outlines(stored: NDArray[np.integer[Any]]) -> tuple[int, float]:
-    """Number of objects and the length of their outlines, by :func:`skimage.measure.perimeter`, in pixels."""
-    from skimage.measure import regionprops  # half a second, which commands that only look around shall not wait
-
-    inside = (stored > 0) & (stored != NOT_ANNOTATED)
-    values, numbers = np.unique(stored[inside], return_inverse=True)
-    compact = np.zeros(stored.shape, dtype=np.int32)
-    compact[inside] = numbers + 1
-    return len(values), float(sum(region.perimeter for region in regionprops(compact)))
 
 
 def annotate(

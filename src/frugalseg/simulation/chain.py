@@ -27,7 +27,7 @@ from frugalseg.images import (
     open_dataset,
     write_listing,
 )
-from frugalseg.images.cost import outline_length
+from frugalseg.images.cost import drawn
 from frugalseg.ledger import Ledger
 from frugalseg.metrics import score_image
 from frugalseg.predict import Model, load_model
@@ -232,9 +232,9 @@ def pool_samples(dataset: Dataset, config: SimulationConfig, test_names: Sequenc
 
 def annotation_cost(dataset: Dataset, samples: Sequence[Sample]) -> dict[str, float]:
     """What annotating these took: images (or windows), objects, and the length of their outlines in pixels."""
-    labels = [load_sample(dataset, sample).labels for sample in samples]
+    costs = [drawn(load_sample(dataset, sample).labels) for sample in samples]
     return {
         "n_images": len(samples),
-        "n_objects": sum(len(np.unique(each[each > 0])) for each in labels),
-        "outline_px": round(sum(outline_length(each) for each in labels)),
+        "n_objects": sum(n_objects for n_objects, _ in costs),
+        "outline_px": round(sum(length for _, length in costs)),
     }
