@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from skimage.measure import regionprops
 
 from frugalseg.cli import main
 from frugalseg.errors import ConfigError, FrugalsegError, InputError
 from frugalseg.executors import open_executor
 from frugalseg.images import cut_windows, open_dataset, read_label_map, write_label_map
-from frugalseg.images.cost import outline_length
 from frugalseg.ledger import Ledger
 from frugalseg.simulation.chain import START, Chain, play
 from frugalseg.simulation.config import Contender, SimulationConfig
@@ -103,7 +103,9 @@ class TestWhatIsAnnotated:
             masks = [read_label_map(data / f"{name}_anno.png") for name in result["labelled"]]
             assert result["n_images"] == budget == len(masks)
             assert result["n_objects"] == sum(len(np.unique(mask[mask > 0])) for mask in masks)
-            assert result["outline_px"] == pytest.approx(sum(outline_length(mask) for mask in masks), abs=0.5)
+            assert result["outline_px"] == pytest.approx(
+                sum(region.perimeter for mask in masks for region in regionprops(mask)), abs=0.5
+            )
 
     @pytest.mark.parametrize("names", [STRATEGIES, pytest.param(("suggestive:float", "bald"), marks=pytest.mark.slow)])
     def test_hidden_masks_decide_nothing(self, names: tuple[str, ...], data: Path, tmp_path: Path) -> None:
