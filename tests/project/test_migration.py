@@ -19,12 +19,15 @@ from .make_golden import GOLDEN
 
 FOLDER = migration.FOLDER
 
-SECOND = '''
-"""A second revision, for tests."""
+LAST = schema.HEAD
+NEXT = f"{int(LAST) + 1:04}"
+
+ADDED = '''
+"""One more revision, for tests."""
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{before}"
 def upgrade():
     op.create_table("notes", sa.Column("id", sa.Integer, primary_key=True))
     with op.batch_alter_table("images") as batch:
@@ -35,15 +38,20 @@ def upgrade():
 
 
 @pytest.fixture
-def with_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two revisions in place of the package's one; its second may still be changed."""
+def with_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one revision more than the package has; that one may still be changed."""
     folder = tmp_path / "migrations"
     folder.mkdir()
-    shutil.copy(FOLDER / "r0001_first.py", folder)
-    (folder / "r0002_second.py").write_text(SECOND.format(last="pass"))
+    for script in FOLDER.glob("r*.py"):
+        shutil.copy(script, folder)
+    write_added(folder, "pass")
     monkeypatch.setattr(migration, "FOLDER", folder)
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", NEXT)
     return folder
+
+
+def write_added(folder: Path, last: str) -> None:
+    (folder / f"r{NEXT}_added.py").write_text(ADDED.format(revision=NEXT, before=LAST, last=last))
 
 
 def columns(database: Path, table: str) -> list[str]:
@@ -74,21 +82,21 @@ def test_revisions_make_the_tables_that_are_used(tmp_path: Path) -> None:
 
 
 def test_older_schema_is_copied_aside_and_migrated(
-    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(migration, "FOLDER", FOLDER)
-        patch.setattr(schema, "HEAD", "0001")
+        patch.setattr(schema, "HEAD", LAST)
         project = small_project(tmp_path, "a", "b")
         project.annotate("a", two_objects(), complete=True, source="test")
     database = project.folder / "project.sqlite"
-    assert revision(database) == "0001"
+    assert revision(database) == LAST
     Project.open(project.folder)
-    assert revision(database) == "0002"
+    assert revision(database) == NEXT
     assert {"stain", "patient"} <= set(columns(database, "images"))
     assert columns(database, "annotations"), "tables that point at the one made anew are still there"
-    kept = project.folder / "project.sqlite.backup-0001"
-    assert revision(kept) == "0001"
+    kept = project.folder / f"project.sqlite.backup-{LAST}"
+    assert revision(kept) == LAST
     assert columns(kept, "images")[1:4] == ["name", "sha256", "path"]
     before = tree(project.folder)
     Project.open(project.folder)
@@ -96,31 +104,31 @@ def test_older_schema_is_copied_aside_and_migrated(
 
 
 def test_migration_that_fails_changes_nothing(
-    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(migration, "FOLDER", FOLDER)
-        patch.setattr(schema, "HEAD", "0001")
+        patch.setattr(schema, "HEAD", LAST)
         project = small_project(tmp_path, "a")
-    (with_second / "r0002_second.py").write_text(SECOND.format(last="raise RuntimeError('half-way')"))
+    write_added(with_another, "raise RuntimeError('half-way')")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="half-way"):
             Project.open(project.folder)
-    monkeypatch.setattr(schema, "HEAD", "0001")
+    monkeypatch.setattr(schema, "HEAD", LAST)
     assert [image.name for image in Project.open(project.folder).images()] == ["a"]
     assert "stain" not in columns(project.folder / "project.sqlite", "images")
     assert columns(project.folder / "project.sqlite", "notes") == []
-    assert (project.folder / "project.sqlite.backup-0001-2").is_file(), "an earlier copy is not written over"
+    assert (project.folder / f"project.sqlite.backup-{LAST}-2").is_file(), "an earlier copy is not written over"
 
 
 def test_newer_schema_is_refused_and_untouched(
-    tmp_path: Path, with_second: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, with_another: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Project.create(tmp_path / "project").folder
     monkeypatch.setattr(migration, "FOLDER", FOLDER)
-    monkeypatch.setattr(schema, "HEAD", "0001")
+    monkeypatch.setattr(schema, "HEAD", LAST)
     before = tree(folder)
-    with pytest.raises(InputError, match=r"newer frugalseg \(schema 0002, this one has 0001\)"):
+    with pytest.raises(InputError, match=rf"newer frugalseg \(schema {NEXT}, this one has {LAST}\)"):
         Project.open(folder)
     assert tree(folder) == before
 

@@ -279,6 +279,10 @@ class Project:
         """Say that a round is trained, and how well; a trained one is an `InputError`."""
         return rounds.finish_round(self._store, number, metrics)
 
+    def abandon_round(self, number: int) -> Round:
+        """Give up a round that is in training or interrupted; the next one is begun anew."""
+        return rounds.abandon_round(self._store, number)
+
     def rounds(self) -> tuple[Round, ...]:
         """All rounds, the oldest first."""
         return rounds.rounds(self._store)

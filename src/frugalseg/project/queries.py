@@ -37,6 +37,7 @@ def load_images(session: Session, folder: Path, *conditions: Any) -> tuple[Proje
 def image_record(folder: Path, row: ImageRow, annotation: AnnotationRow | None) -> ProjectImage:
     """One image, its file's path absolute."""
     return ProjectImage(
+        id=row.id,
         name=row.name,
         path=(folder if row.root is None else Path(row.root.path)) / row.path,
         sha256=row.sha256,

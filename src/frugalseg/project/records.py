@@ -53,12 +53,13 @@ class Annotation:
 
 @dataclass(frozen=True)
 class ProjectImage:
-    """An image of the project.
+    """An image of the project; `id` names it where a name would not do.
 
     `role` is None until validation images have been drawn; `group` is the patient, where known; `root` names the folder
     in which a large image stays. `annotation` is the current one, None where there is none.
     """
 
+    id: int
     name: str
     path: Path
     sha256: str
@@ -121,7 +122,7 @@ class Round:
     """A training of an ensemble; `labelled` gives for each image's name the version of the mask it was trained on."""
 
     number: int
-    status: Literal["training", "trained"]
+    status: Literal["training", "trained", "abandoned"]
     settings: Mapping[str, Any]
     labelled: Mapping[str, int]
     metrics: Mapping[str, Any]

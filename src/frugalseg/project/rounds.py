@@ -54,9 +54,20 @@ def finish_round(store: Store, number: int, metrics: Mapping[str, Any]) -> Round
     """Say that a round is trained, and how well."""
     with store.write() as session:
         row = _round_row(session, number)
+        if row.status != "training":
+            raise InputError(f"round {number}", f"is {row.status} already")
+        row.status, row.metrics, row.finished_at = "trained", _plain(metrics), datetime.now(UTC)
+        session.flush()
+        return _record(row, _members(session, number))
+
+
+def abandon_round(store: Store, number: int) -> Round:
+    """Give up a round that is not trained; its number is not used again."""
+    with store.write() as session:
+        row = _round_row(session, number)
         if row.status == "trained":
             raise InputError(f"round {number}", "is trained already")
-        row.status, row.metrics, row.finished_at = "trained", _plain(metrics), datetime.now(UTC)
+        row.status, row.finished_at = "abandoned", datetime.now(UTC)
         session.flush()
         return _record(row, _members(session, number))
 
@@ -97,7 +108,7 @@ def _members(session: Session, number: int) -> tuple[Member, ...]:
 def _record(row: RoundRow, members: tuple[Member, ...]) -> Round:
     return Round(
         number=row.number,
-        status=cast(Literal["training", "trained"], row.status),
+        status=cast(Literal["training", "trained", "abandoned"], row.status),
         settings=row.settings,
         labelled=row.labelled,
         metrics=row.metrics,

@@ -12,13 +12,14 @@ from sqlalchemy import (
     Dialect,
     Float,
     ForeignKey,
+    LargeBinary,
     MetaData,
     TypeDecorator,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision of the schema that this frugalseg works with."""
 
 NAMES = {
@@ -53,6 +54,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: UtcDateTime,
         float: Float,
+        bytes: LargeBinary,
         dict[str, Any]: JSON,
         list[Any]: JSON,
     }
@@ -128,7 +130,7 @@ class RoundRow(Base):
     """A training of an ensemble."""
 
     __tablename__ = "rounds"
-    __table_args__ = (CheckConstraint("status IN ('training', 'trained')", name="status"),)
+    __table_args__ = (CheckConstraint("status IN ('training', 'trained', 'abandoned')", name="status"),)
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     status: Mapped[str]
@@ -175,3 +177,64 @@ class SuggestionRow(Base):
     similarity: Mapped[float | None]
     nearest: Mapped[list[Any]]
     created_at: Mapped[datetime]
+
+
+class DraftRow(Base):
+    """What is being drawn on an image: where it began, and how many strokes followed."""
+
+    __tablename__ = "drafts"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True, autoincrement=False)
+    base: Mapped[str]
+    proposal: Mapped[str | None]
+    n_strokes: Mapped[int]
+    next_label: Mapped[int]
+    object_classes: Mapped[dict[str, Any]]
+    accepted: Mapped[list[Any]]
+    updated_at: Mapped[datetime]
+
+
+class StrokeRow(Base):
+    """One change of a draft: the labels of a rectangle afterwards; rows go when a version holds them."""
+
+    __tablename__ = "strokes"
+    __table_args__ = (UniqueConstraint("image_id", "number"), UniqueConstraint("uuid"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    number: Mapped[int]
+    uuid: Mapped[str]
+    tool: Mapped[str]
+    x: Mapped[int]
+    y: Mapped[int]
+    w: Mapped[int]
+    h: Mapped[int]
+    labels: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """Long work: asked for, at it, or done."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("kind IN ('train', 'suggest', 'predict')", name="kind"),
+        CheckConstraint("status IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="status"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    status: Mapped[str] = mapped_column(index=True)
+    source: Mapped[str]
+    settings: Mapped[dict[str, Any]]
+    message: Mapped[str | None]
+    round: Mapped[int | None]
+    done: Mapped[int]
+    total: Mapped[int]
+    cancel: Mapped[bool]
+    pid: Mapped[int | None]
+    process_started: Mapped[float | None]
+    attempts: Mapped[int]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
