@@ -1,0 +1,116 @@
+import { ABSENT, UNKNOWN } from "./tiles";
+
+type Colour = readonly [number, number, number];
+
+/** Okabe and Ito's colours without black, then lighter and darker ones of the same hues. */
+export const OBJECT_COLOURS: readonly Colour[] = [
+  [230, 159, 0],
+  [86, 180, 233],
+  [0, 158, 115],
+  [240, 228, 66],
+  [0, 114, 178],
+  [213, 94, 0],
+  [204, 121, 167],
+];
+
+/** Outlines of classes, where there is more than one; the first class keeps the object's own colour. */
+export const CLASS_COLOURS: readonly Colour[] = [
+  [255, 255, 255],
+  [0, 0, 0],
+  [240, 228, 66],
+  [204, 121, 167],
+  [86, 180, 233],
+  [213, 94, 0],
+  [0, 158, 115],
+  [0, 114, 178],
+  [150, 150, 150],
+];
+
+export interface PaintStyle {
+  /** 0..1 */
+  opacity: number;
+  outlinesOnly: boolean;
+  /** Width of an outline in image pixels. */
+  line: number;
+  selected: number;
+  hovered: number;
+  /** Whether an object's outline is dashed: proposed, and not looked at. */
+  isProposed: (label: number) => boolean;
+  /** Null: one class only, outlines have the object's colour. */
+  classOf: ((label: number) => number) | null;
+}
+
+export function colourOf(label: number): Colour {
+  return OBJECT_COLOURS[(label * 3) % OBJECT_COLOURS.length]!;
+}
+
+export function css(colour: Colour): string {
+  return `rgb(${colour[0]} ${colour[1]} ${colour[2]})`;
+}
+
+/** One pixel of an ImageData read as a number (all machines that run browsers are little-endian). */
+function packed([r, g, b]: Colour, alpha: number): number {
+  return ((Math.round(alpha * 255) << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+interface Look {
+  fill: number;
+  outline: number;
+  dashed: boolean;
+  /** What the outline's gaps are filled with. */
+  gap: number;
+}
+
+function lookOf(label: number, style: PaintStyle): Look {
+  const colour = colourOf(label);
+  const chosen = label === style.selected;
+  const fillAlpha = style.outlinesOnly ? 0 : Math.min(1, style.opacity * (chosen ? 1.25 : label === style.hovered ? 1.12 : 1));
+  const dashed = style.isProposed(label);
+  const outline: Colour = chosen ? [255, 255, 255] : style.classOf ? (CLASS_COLOURS[style.classOf(label) % CLASS_COLOURS.length] ?? colour) : colour;
+  const dark: Colour = [20, 24, 28];
+  return { fill: packed(colour, fillAlpha), outline: packed(outline, 1), dashed, gap: chosen || dashed ? packed(dark, dashed ? 0.85 : 1) : 0 };
+}
+
+/**
+ * Colours labels. `labels` has a margin of `style.line` pixels on all sides, so outlines go on across tiles; `out` has not.
+ * `x`, `y`: image place of the first pixel of `out`; dashes and hatching are laid out by it, so they meet across tiles.
+ */
+export function paintLabels(labels: Int32Array, w: number, h: number, x: number, y: number, style: PaintStyle, out: Uint32Array): void {
+  const t = style.line;
+  const stride = w + 2 * t;
+  const looks = new Map<number, Look>();
+  const dash = 4 * t;
+  const hatch = packed([90, 96, 104], 0.75);
+  let lastLabel = 0;
+  let look: Look = { fill: 0, outline: 0, dashed: false, gap: 0 };
+  for (let row = 0; row < h; row++) {
+    let at = (row + t) * stride + t;
+    let to = row * w;
+    for (let column = 0; column < w; column++, at++, to++) {
+      const label = labels[at]!;
+      if (label === 0 || label === ABSENT) {
+        out[to] = 0;
+        continue;
+      }
+      if (label === UNKNOWN) {
+        out[to] = (x + column + y + row) % (12 * t) < 2 * t ? hatch : 0;
+        continue;
+      }
+      if (label !== lastLabel) {
+        const known = looks.get(label);
+        if (known) look = known;
+        else looks.set(label, (look = lookOf(label, style)));
+        lastLabel = label;
+      }
+      const l = labels[at - t]!;
+      const r = labels[at + t]!;
+      const u = labels[at - t * stride]!;
+      const d = labels[at + t * stride]!;
+      const edge =
+        (l !== label && l !== ABSENT) || (r !== label && r !== ABSENT) || (u !== label && u !== ABSENT) || (d !== label && d !== ABSENT);
+      if (!edge) out[to] = look.fill;
+      else if (look.dashed && Math.floor((x + column + y + row) / dash) % 2) out[to] = look.gap;
+      else out[to] = look.outline;
+    }
+  }
+}
