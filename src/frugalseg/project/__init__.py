@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from frugalseg.project.annotations import NOT_ANNOTATED
 from frugalseg.project.candidates import Candidate, check_images
+from frugalseg.project.drafts import ConflictError, Draft, UnknownImageError
+from frugalseg.project.drawings import Drawings
 from frugalseg.project.lock import project_lock
 from frugalseg.project.project import Project
 from frugalseg.project.records import (
@@ -25,13 +27,17 @@ from frugalseg.project.records import (
     Suggested,
     Window,
 )
+from frugalseg.project.strokes import Stroke, pack_labels
 
 __all__ = [
     "NOT_ANNOTATED",
     "Added",
     "Annotation",
     "Candidate",
+    "ConflictError",
     "Cost",
+    "Draft",
+    "Drawings",
     "Imported",
     "Member",
     "Project",
@@ -39,8 +45,11 @@ __all__ = [
     "Reason",
     "Role",
     "Round",
+    "Stroke",
     "Suggested",
+    "UnknownImageError",
     "Window",
     "check_images",
+    "pack_labels",
     "project_lock",
 ]

@@ -16,6 +16,8 @@ from frugalseg.project import annotations as masks
 from frugalseg.project import backup as backups
 from frugalseg.project import images, mask_import, rounds, validation
 from frugalseg.project.candidates import Candidate, check_images
+from frugalseg.project.classes import check_classes, rename_classes
+from frugalseg.project.drafts import UnknownImageError
 from frugalseg.project.queries import image_row, load_images
 from frugalseg.project.records import (
     Added,
@@ -54,10 +56,7 @@ class Project:
         InputError
             The folder is a file, a project, or not empty; no class, one without a name, or one twice.
         """
-        names = [name.strip() for name in class_names]
-        if not names or not all(names) or len(set(names)) < len(names):
-            raise InputError("classes", f"must be named, each once, not {', '.join(map(repr, class_names)) or 'none'}")
-        create_store(Path(path), names)
+        create_store(Path(path), check_classes(class_names))
         return cls.open(path)
 
     @classmethod
@@ -115,6 +114,23 @@ class Project:
         with self._store.read() as session:
             image_row(session, name)
             return load_images(session, self.folder, ImageRow.name == name)[0]
+
+    def image_numbered(self, image_id: int) -> ProjectImage:
+        """The image of this number; an unknown one is an `UnknownImageError`."""
+        found = self._images(ImageRow.id == image_id)
+        if not found:
+            raise UnknownImageError(f"image {image_id}", "is not in this project")
+        return found[0]
+
+    def rename_classes(self, names: Sequence[str]) -> None:
+        """Name the classes anew, while nothing is annotated.
+
+        Raises
+        ------
+        InputError
+            No class, one without a name or one twice; or there are annotations, drawings or rounds already.
+        """
+        self.class_names = rename_classes(self._store, names)
 
     def pool(self) -> tuple[ProjectImage, ...]:
         """What may be suggested: usable images of the pool without a complete annotation."""
