@@ -3,7 +3,7 @@
 One SQLite database names everything (``schema``); ``store`` opens it, ``migration`` brings it up to date.
 ``candidates`` judges images before ``images`` adds them, ``annotations`` keeps every version of a mask,
 ``mask_import`` finds masks in folders, ``validation`` draws images to validate on, ``rounds`` remembers trainings and
-suggestions, ``backup`` packs it all. Imports no torch.
+suggestions, ``jobs`` is the queue of long work, ``backup`` packs it all. Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from frugalseg.project.annotations import NOT_ANNOTATED
 from frugalseg.project.candidates import Candidate, check_images
 from frugalseg.project.drafts import ConflictError, Draft, UnknownImageError
 from frugalseg.project.drawings import Drawings
+from frugalseg.project.jobs import Job, JobKind, JobQueue, JobSource, JobStatus
 from frugalseg.project.lock import project_lock
 from frugalseg.project.project import Project
 from frugalseg.project.records import (
@@ -39,6 +40,11 @@ __all__ = [
     "Draft",
     "Drawings",
     "Imported",
+    "Job",
+    "JobKind",
+    "JobQueue",
+    "JobSource",
+    "JobStatus",
     "Member",
     "Project",
     "ProjectImage",
