@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "score label maps by the GlaS challenge's metrics",
     "simulate": "compare strategies of suggestion on images that are all annotated",
     "init": "make a project of images to annotate, or add images to one",
+    "serve": "annotate in the browser, train from there, get the next suggestions",
     "suggest": "which images of a project to annotate next, and why",
     "status": "how far a project is, and what the next round may bring",
     "import": "take masks into a project, as new versions of its annotations",

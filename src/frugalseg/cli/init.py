@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         check_new_folder(args.project)
     dataset = open_dataset(args.images, subset=args.subset, groups=args.groups)
     root = (args.root or args.images.resolve().name or "images", args.images)
-    project, added = (_make if fresh else _extend)(args, dataset, root)
+    if fresh:
+        project, added = make_project(args.project, dataset, root, args.classes)
+    else:
+        project, added = _extend(args, dataset, root)
     document = {
         "project": str(args.project),
         "classes": list(project.class_names),
@@ -58,13 +61,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return document
 
 
-def _make(args: argparse.Namespace, dataset: Dataset, root: tuple[str, Path]) -> tuple[Project, Added]:
-    """All images judged first, so that no empty project is left behind."""
+def make_project(
+    folder: Path, dataset: Dataset, root: tuple[str, Path], classes: str | None = None
+) -> tuple[Project, Added]:
+    """A new project of a data set's images; all are judged first, so that no empty project is left behind."""
     from frugalseg.project import Project, check_images
 
     candidates = check_images(_samples(dataset))
-    classes = dataset.class_names if args.classes is None else args.classes.split(",")
-    project = Project.create(args.project, classes)
+    project = Project.create(folder, dataset.class_names if classes is None else classes.split(","))
     return project, project.add_images(candidates, root)
 
 

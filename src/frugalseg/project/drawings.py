@@ -45,6 +45,12 @@ class Drawings:
             draft = load_draft(session, self._store.folder, image_id)
         return self._numbered(draft)
 
+    def waiting(self) -> dict[int, int]:
+        """Strokes that no version holds yet, by image; images without any are left out."""
+        with self._store.read() as session:
+            rows = session.execute(select(DraftRow.image_id, DraftRow.n_strokes).where(DraftRow.n_strokes > 0))
+            return {image_id: count for image_id, count in rows}
+
     def has_proposal(self, draft: Draft) -> int | None:
         """The newest round that proposes objects for the image; None if none does."""
         with self._store.read() as session:

@@ -1,0 +1,6 @@
+"""The annotation page's server: one annotator, this machine only.
+
+``app`` puts it together, ``guard`` lets in who has the token, ``documents`` says things in JSON, ``pictures`` cuts
+images into tiles, ``routes_…`` answer, ``events`` tells what happens meanwhile, ``serving`` listens. Reaches only
+:mod:`frugalseg.project`, :mod:`frugalseg.jobs`, :mod:`frugalseg.formats` and :mod:`frugalseg.images`; imports no torch.
+"""

@@ -1,0 +1,69 @@
+"""What the page may ask of a job, and whether there is any work for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from frugalseg.errors import InputError, Problem
+from frugalseg.project import JobKind, Project
+from frugalseg.server.requests import Id, Request
+
+Count = Annotated[int, Field(ge=1, le=1000)]
+
+
+class TrainSettings(Request):
+    """The next round."""
+
+    preset: Literal["smoke", "round"] = "round"
+    members: Annotated[int, Field(ge=1, le=20)] = 5
+    then_suggest: Count | None = None
+
+
+class SuggestSettings(Request):
+    """Which images next."""
+
+    k: Count = 8
+    object_diameter_px: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+
+
+class PredictSettings(Request):
+    """A proposal for one image."""
+
+    image: Id
+
+
+KINDS: Mapping[str, type[Request]] = {"train": TrainSettings, "suggest": SuggestSettings, "predict": PredictSettings}
+
+
+def check_job(project: Project, kind: JobKind, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with their defaults.
+
+    Raises
+    ------
+    InputError
+        Settings that are unknown or impossible, or nothing to do.
+    """
+    try:
+        checked = KINDS[kind].model_validate(dict(settings)).model_dump()
+    except ValidationError as error:
+        raise InputError.of(
+            Problem(".".join(map(str, ("settings", *each["loc"]))), each["msg"]) for each in error.errors()[:20]
+        ) from None
+    if kind == "train" and not any(each.annotation.n_objects for each in project.labelled() if each.annotation):
+        raise InputError("train", "needs an image of the pool that is annotated completely, with an object in it")
+    if kind == "suggest" and not any(each.usable and _open(each) for each in project.images()):
+        raise InputError("suggest", "has no image left: all are annotated, unusable or set aside")
+    if kind == "predict":
+        image = project.image_numbered(checked["image"])
+        if project.newest_trained() is None:
+            raise InputError("predict", "needs a trained round")
+        if image.role == "validation":
+            raise InputError(image.name, "is for validation: it is drawn without a proposal, on purpose")
+    return checked
+
+
+def _open(image: Any) -> bool:
+    return image.role != "validation" and (image.annotation is None or not image.annotation.complete)
