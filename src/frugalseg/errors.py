@@ -6,7 +6,8 @@
     ├── InputError          exit code 2   files or arguments that cannot be used, each with its reason
     │   └── ConfigError     exit code 2   a setting that does not exist or has an impossible value
     ├── TrainingError       exit code 1   training cannot go on (diverged, locked, incompatible resume)
-    └── TaskError           exit code 1   one of many tasks failed, or its worker died again and again
+    ├── TaskError           exit code 1   one of many tasks failed, or its worker died again and again
+    └── StoppedError        exit code 130 somebody asked the work to stop
 """
 
 from __future__ import annotations
@@ -68,6 +69,12 @@ class ConfigError(InputError):
 
 class TrainingError(FrugalsegError):
     """Training cannot go on."""
+
+
+class StoppedError(FrugalsegError):
+    """Somebody asked the work to stop."""
+
+    exit_code = 130
 
 
 class TaskError(FrugalsegError):

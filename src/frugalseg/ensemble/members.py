@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 FLOAT = "float"
 TRUNK = "trunk"
+N_NOTES = 20
+"""At least so many times a member notes its loss in each phase, so that one can see how far it is."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,16 @@ def train_task(task: Task) -> str:
         if not (source / CARD).exists():
             resume = (source / CONFIG).exists()
             split = (task.names, ())
-            train(task.config, task.data, source, split=split, start=task.start, resume=resume, locked=True)
+            train(
+                task.config,
+                task.data,
+                source,
+                split=split,
+                start=task.start,
+                resume=resume,
+                locked=True,
+                n_notes=N_NOTES,
+            )
     if task.phase is None or (task.out / CARD).exists():
         return str(task.out)
     assert source is not None  # a task has a float phase or a trunk
@@ -93,6 +104,7 @@ def train_task(task: Task) -> str:
         resume=(task.out / CONFIG).exists(),
         locked=True,
         beside=None if task.trunk else source,
+        n_notes=N_NOTES,
     )
     return str(task.out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from frugalseg.errors import StoppedError
 from frugalseg.executors.base import Executor, Failure
 
 T = TypeVar("T")
@@ -19,6 +20,8 @@ class SerialExecutor(Executor):
         for task in tasks:
             try:
                 result = function(task)
+            except StoppedError:  # it was asked for, so it is no failure of the task
+                raise
             except (Exception, SystemExit) as error:
                 raise Failure.of(error).error(label(task)) from error
             yield result

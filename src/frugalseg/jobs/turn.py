@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from frugalseg.errors import FrugalsegError, InputError, TrainingError
+from frugalseg.errors import FrugalsegError, InputError, StoppedError, TrainingError
 from frugalseg.jobs.progress import progress_rows
 from frugalseg.jobs.supervisor import Supervisor
 from frugalseg.project import Job, JobQueue, Project
@@ -21,10 +21,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.3
 
 
-class JobCancelledError(FrugalsegError):
+class JobCancelledError(StoppedError):
     """Somebody cancelled the job that this process works on or waits for."""
-
-    exit_code = 130
 
 
 class JobBusyError(TrainingError):
@@ -91,28 +89,29 @@ def at_work(project: Project, job: Job) -> Iterator[Callable[[int, int], None]]:
     with _Watch(project, queue, job) as watch, _terminable(job.source == "page") as signals:
         try:
             yield watch.tell
+            watch.stop()
+            queue.finish(job.id, "done")
         except BaseException as error:
             watch.stop()
-            if not isinstance(error, KeyboardInterrupt) and getattr(error, "exit_code", None) != 130:
+            cancelled = queue.get(job.id).cancel
+            if not (cancelled or isinstance(error, KeyboardInterrupt | StoppedError)):
                 queue.finish(job.id, "failed", _lines(error))
                 raise
-            if _stopped(project, queue, job, signals):
+            _stopped(project, queue, job, signals)
+            if cancelled:
                 raise JobCancelledError(f"job {job.id} was cancelled") from None
             raise
-        watch.stop()
-        queue.finish(job.id, "done")
 
 
-def _stopped(project: Project, queue: JobQueue, job: Job, signals: list[int]) -> bool:
-    """Say that the work was interrupted; whether it was because somebody cancelled the job."""
+def _stopped(project: Project, queue: JobQueue, job: Job, signals: list[int]) -> None:
+    """Say that the work was interrupted, whoever asked for that."""
     now = queue.get(job.id)
     if now.cancel:
         give_up_round(project, now)
     elif job.source == "page" and signal.SIGTERM in signals:
         queue.retry(job.id, "its process was told to end")
-        return False
+        return
     queue.finish(job.id, "cancelled")
-    return now.cancel
 
 
 def give_up_round(project: Project, job: Job) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from frugalseg.errors import TrainingError
+from frugalseg.errors import StoppedError, TrainingError
 from frugalseg.images import median_object_diameter
 from frugalseg.losses import segmentation_loss
 from frugalseg.model_files import DIVISOR, MEAN
@@ -31,10 +31,8 @@ log = logging.getLogger(__name__)
 MAX_ROLLBACKS = 3
 
 
-class InterruptedTrainingError(TrainingError):
+class InterruptedTrainingError(StoppedError, TrainingError):
     """The user asked training to stop; the state is saved."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,16 @@ class Hooks:
         Takes one row of metrics.
     advance
         Takes the number of steps done and the smoothed loss, at every step.
+    note, note_every
+        Takes a row of metrics without figures, every so many steps and at checkpoints, where there is no validation;
+        0 for never. It costs nothing.
     """
 
     score: Callable[[SegmentationNet], dict[str, float | None]]
     record: Callable[[dict[str, Any]], None]
     advance: Callable[[int, float], None]
+    note: Callable[[dict[str, Any]], None] = lambda row: None
+    note_every: int = 0
 
 
 def fit(
@@ -118,6 +121,9 @@ def fit(
             hooks.advance(progress.step, window.mean)
             if progress.step % _validation_interval(config) == 0 or progress.step == config.steps:
                 progress = _report(average, rate, folder, hooks, progress, window)
+                window = _Window()
+            elif hooks.note_every and (progress.step % hooks.note_every == 0 or progress.step % every == 0):
+                hooks.note(_row(progress.step, rate, window))
                 window = _Window()
             if progress.step % every == 0 or progress.step == config.steps or interrupted.is_set():
                 save_checkpoint(folder, net, average, optimiser, progress)
@@ -219,19 +225,23 @@ def _report(
     average: AveragedNet, rate: float, folder: Path, hooks: Hooks, progress: Progress, window: _Window
 ) -> Progress:
     """Validate the averaged network, write a row of metrics, keep it if it is the best so far."""
-    row: dict[str, Any] = {
-        "step": progress.step,
-        "loss": window.mean,
-        "learning_rate": rate,
-        "seconds_per_step": window.seconds_per_step,
-    }
-    row |= hooks.score(average.net)
+    row = _row(progress.step, rate, window) | hooks.score(average.net)
     dice = row.get("validation_object_dice")
     if dice is not None and (progress.best is None or dice > progress.best):
         progress = replace(progress, best=dice)
         save_tensors(folder / "best.safetensors", average.net.state_dict(), {"step": progress.step, "dice": dice})
     hooks.record(row)
     return progress
+
+
+def _row(step: int, rate: float, window: _Window) -> dict[str, Any]:
+    """A row of metrics without figures."""
+    return {
+        "step": step,
+        "loss": window.mean,
+        "learning_rate": rate,
+        "seconds_per_step": window.seconds_per_step,
+    }
 
 
 class _Window:

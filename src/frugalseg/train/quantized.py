@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from frugalseg.errors import InputError
-from frugalseg.images import LoadedSample
 from frugalseg.locking import training_lock
 from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.nets import SegmentationNet
@@ -48,6 +47,7 @@ def quantize_run(
     locked: bool = False,
     on_report: Callable[[Path], None] | None = None,
     beside: Path | None = None,
+    n_notes: int = 0,
 ) -> RunResult:
     """Quantize the trained float network of `source`, train it on, and leave a run folder that can predict.
 
@@ -72,6 +72,8 @@ def quantize_run(
         The caller holds the training lock.
     beside
         A folder in `out` that may be there already, as the float run of ``train --quantize``.
+    n_notes
+        As for :func:`frugalseg.train.run.train`.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def quantize_run(
         if not begin_folder(out, document, resume, beside):
             if spec is not None:
                 quantize_module(net, spec)
-            trained = _train(net, plan, config, spec, loaded, held_out, out, on_report)
+            tellers = Tellers(plan, loaded, held_out, out, on_report, n_notes)
+            trained = _train(net, config, spec, tellers)
             finish(out, trained, plan.card, steps=config.steps)
     return finished(out)
 
@@ -132,18 +135,10 @@ def _plan(before: dict[str, Any], config: TrainConfig, card: ModelCard, place: P
     return plan
 
 
-def _train(
-    net: SegmentationNet,
-    plan: Plan,
-    config: QuantizeConfig,
-    spec: QuantSpec | None,
-    loaded: Sequence[LoadedSample],
-    held_out: Sequence[LoadedSample],
-    out: Path,
-    on_report: Callable[[Path], None] | None,
-) -> SegmentationNet:
+def _train(net: SegmentationNet, config: QuantizeConfig, spec: QuantSpec | None, tellers: Tellers) -> SegmentationNet:
     """The phase's steps, then what remains to be frozen and measured."""
-    images = [prepare(sample, plan.card.scale) for sample in loaded]
+    plan = tellers.plan
+    images = [prepare(sample, plan.card.scale) for sample in tellers.loaded]
     portions = spec.portions if spec is not None and spec.method == "inq" else ()
 
     def begin(cycle: int, net: SegmentationNet, average: AveragedNet) -> None:
@@ -152,7 +147,6 @@ def _train(
 
     if config.steps:
         course = Course(config.n_cycles, begin)
-        tellers = Tellers(plan, loaded, held_out, out, on_report)
         net = run_loop(net, images, tellers, course)
     else:
         net = net.to(plan.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

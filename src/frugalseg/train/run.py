@@ -72,6 +72,7 @@ def train(
     start: Path | None = None,
     locked: bool = False,
     on_report: Callable[[Path], None] | None = None,
+    n_notes: int = 0,
 ) -> RunResult:
     """Train one network and leave a run folder that can predict.
 
@@ -96,6 +97,9 @@ def train(
         The caller holds the training lock, for several trainings side by side.
     on_report
         Called with the run folder after every validation, for pictures.
+    n_notes
+        At least so many rows of metrics, most of them with the loss alone: how far a long run is. 0 for those of
+        validations.
 
     Raises
     ------
@@ -124,7 +128,7 @@ def train(
         if not begin_folder(out, document, resume):
             images = [prepare(sample, card.scale) for sample in loaded]
             net = _first_net(config, card, start)
-            trained = run_loop(net, images, Tellers(plan, loaded, held_out, out, on_report))
+            trained = run_loop(net, images, Tellers(plan, loaded, held_out, out, on_report, n_notes))
             finish(out, trained, card, steps=config.steps)
     return finished(out)
 
@@ -164,13 +168,14 @@ def reopen_data(out: Path) -> Dataset:
 
 @dataclass(frozen=True)
 class Tellers:
-    """What a run is told by and tells: its plan, the images it is scored on, its folder, who draws its pictures."""
+    """What a run is told by and tells: plan, images it is scored on, folder, who draws pictures, how often it notes."""
 
     plan: Plan
     loaded: Sequence[LoadedSample]
     held_out: Sequence[LoadedSample]
     out: Path
     on_report: Callable[[Path], None] | None
+    n_notes: int = 0
 
     def record(self, row: dict[str, Any]) -> None:
         """Keep a row of metrics, log it, have the pictures drawn."""
@@ -178,6 +183,15 @@ class Tellers:
         log.info("%s", _sentence(row, self.plan.config.steps))
         if self.on_report is not None:
             self.on_report(self.out)
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Keep a row without figures."""
+        record_row(self.out, row)
+
+    @property
+    def note_every(self) -> int:
+        """Steps between such rows; 0 for none."""
+        return max(1, self.plan.config.steps // self.n_notes) if self.n_notes else 0
 
     def score(self, net: SegmentationNet) -> dict[str, float | None]:
         """Figures on the held-out images and on some training images."""
@@ -206,7 +220,7 @@ def run_loop(
         def advance(step: int, loss: float) -> None:
             progress.update(task, completed=step, description=f"{plan.config.net}  loss {loss:.3f}")
 
-        hooks = Hooks(tellers.score, tellers.record, advance)
+        hooks = Hooks(tellers.score, tellers.record, advance, tellers.note, tellers.note_every)
         try:
             return fit(net, images, plan.config, plan.place, tellers.out / CHECKPOINTS, hooks, course)
         except InterruptedTrainingError as stop:
