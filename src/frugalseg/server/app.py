@@ -18,7 +18,7 @@ from frugalseg import __version__
 from frugalseg.errors import FrugalsegError, InputError
 from frugalseg.project import ConflictError, UnknownImageError
 from frugalseg.server.context import Context
-from frugalseg.server.guard import Guard, refusal
+from frugalseg.server.guard import BodyTooLargeError, Guard, refusal
 from frugalseg.server.routes_drawings import drawing_routes
 from frugalseg.server.routes_images import NothingThereError, image_routes
 from frugalseg.server.routes_jobs import UnknownJobError, job_routes
@@ -71,9 +71,9 @@ def _explain(app: FastAPI) -> None:
     on(ConflictError, 409, lambda error: {"edit": error.edit, "reason": error.reason})
     on(RequestValidationError, 422)
     on(FrugalsegError, 422)
-    on(HTTPException, 500)  # replaced below: starlette's own carry their status
-    app.exception_handlers[HTTPException] = _http
+    on(BodyTooLargeError, 413)
     on(OSError, 507)
+    app.add_exception_handler(HTTPException, _http)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:
@@ -96,4 +96,4 @@ def _problems(error: Exception) -> list[dict[str, str]]:
     if isinstance(error, OSError):
         log.warning("%s", error)
         return [{"where": "disk", "reason": error.strerror or "cannot be read or written"}]
-    return [{"where": "frugalseg", "reason": str(error)}]
+    return [{"where": "request", "reason": str(error)}]

@@ -37,7 +37,7 @@ HEADERS: Mapping[str, str] = {
 
 
 class BodyTooLargeError(Exception):
-    """More was sent than the path takes."""
+    """More was sent than the path takes; the application answers it."""
 
 
 def refusal(status: int, where: str, reason: str) -> JSONResponse:
@@ -127,26 +127,17 @@ class Guard:
         if not declared.isdecimal() or int(declared) > limit:
             await refusal(413, "body", f"is larger than {limit} bytes")(scope, receive, send)
             return
-        received, began = 0, False
+        received = 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise BodyTooLargeError
+                raise BodyTooLargeError(f"is larger than {limit} bytes")
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal began
-            began = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except BodyTooLargeError:
-            if not began:
-                await refusal(413, "body", f"is larger than {limit} bytes")(scope, receive, send)
+        await self._app(scope, counted, send)
 
 
 def cookie_name(port: int) -> str:

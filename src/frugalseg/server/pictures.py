@@ -123,11 +123,7 @@ def _nearest(labels: LabelMap, height: int, width: int) -> LabelMap:
 
 
 def _edges(labels: LabelMap) -> NDArray[np.bool_]:
-    """Object pixels beside another label, two pixels wide."""
+    """Pixels beside another label, on both sides of the border."""
     padded = np.pad(labels, 1, mode="edge")
-    centre = padded[1:-1, 1:-1]
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    differs = np.zeros(labels.shape, dtype=bool)
-    for each in neighbours:
-        differs |= each != centre
-    return np.asarray(differs & ((centre > 0) | np.pad(labels > 0, 1, mode="edge")[1:-1, 1:-1]))
+    return np.logical_or.reduce([each != labels for each in neighbours])
