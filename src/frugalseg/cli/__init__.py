@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "suggest": "which images of a project to annotate next, and why",
     "status": "how far a project is, and what the next round may bring",
     "import": "take masks into a project, as new versions of its annotations",
+    "annotations": "take annotations out of a project, or into it, in the formats of other programs",
     "mark": "say that an image of a project is unusable, or usable again",
     "relink": "say where the large images of a project lie now",
     "backup": "write a project as one zip file",

@@ -107,12 +107,20 @@ def read_labels(annotation: Annotation) -> LabelMap:
 
 
 def is_same(annotation: Annotation | None, drawing: Drawing) -> bool:
-    """Whether an image's current annotation says what the drawing says, wherever it came from."""
+    """Whether an image's current annotation says what the drawing says; outside a window neither says anything."""
     if annotation is None or (annotation.complete, annotation.window) != (drawing.complete, drawing.window):
         return False
-    if dict(annotation.object_classes) != dict(drawing.object_classes) or not annotation.mask.is_file():
+    if not annotation.mask.is_file():
         return False
-    return bool(np.array_equal(read_stored_labels(annotation.mask), drawing.stored))
+    x, y, w, h = drawing.window or (0, 0, drawing.stored.shape[1], drawing.stored.shape[0])
+    ours = read_stored_labels(annotation.mask)[y : y + h, x : x + w]
+    if not np.array_equal(ours, drawing.stored[y : y + h, x : x + w]):
+        return False
+    pairs = (annotation.object_classes.items(), drawing.object_classes.items())
+    if drawing.window is not None and pairs[0] != pairs[1]:
+        inside = set(np.unique(ours).tolist())
+        return {pair for pair in pairs[0] if pair[0] in inside} == {pair for pair in pairs[1] if pair[0] in inside}
+    return pairs[0] == pairs[1]
 
 
 def write_version(store: Store, image: ProjectImage, drawing: Drawing) -> dict[str, Any]:

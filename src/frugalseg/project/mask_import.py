@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,31 +60,66 @@ def import_masks(
         with store.read() as session:
             images = {image.name: image for image in load_images(session, store.folder)}
         masks = _find(folder, images, class_names, subset, ignore_value)
-        written: dict[str, dict[str, Any]] = {}
-        unchanged: list[str] = []
-        notes: list[str] = []
-        problems = list(masks.problems)
-        try:
-            for sample in masks.samples:
-                image = images[sample.name]
-                try:
-                    drawing, told = _drawing(masks, sample, image, complete, len(class_names))
-                except InputError as error:
-                    problems += error.problems
-                    continue
-                notes += told
-                if is_same(image.annotation, drawing):
-                    unchanged.append(sample.name)
-                elif not problems:  # after the first problem nothing will be kept: look at the rest only
-                    written[sample.name] = write_version(store, image, drawing)
-            if problems:
-                raise InputError.of(problems)
-            with store.write() as session:
-                append(session, written)
-        except Exception:  # not Ctrl-C, which may come after the rows: files without rows do no harm
-            remove_files(store.folder, written.values())
-            raise
-    return Imported(tuple(written), tuple(unchanged), masks.others, tuple(notes))
+        sample_of = {sample.name: sample for sample in masks.samples}
+        done = append_drawings(
+            store,
+            [images[name] for name in sample_of],
+            lambda image: _drawing(masks, sample_of[image.name], image, complete, len(class_names)),
+            masks.problems,
+        )
+    return replace(done, others=masks.others)
+
+
+def append_drawings(
+    store: Store,
+    images: Iterable[ProjectImage],
+    draw: Callable[[ProjectImage], tuple[Drawing, tuple[str, ...]]],
+    problems: Sequence[Problem] = (),
+) -> Imported:
+    """Append a version to each image, all of them or none; a drawing that equals its image's current one is skipped.
+
+    The project's lock must be held.
+
+    Parameters
+    ----------
+    store
+        The project.
+    images
+        Each once.
+    draw
+        Gives an image's drawing and warnings about it; they are asked for one at a time.
+    problems
+        Found before: nothing will be kept, but the drawings are looked at for more.
+
+    Raises
+    ------
+    InputError
+        With every problem.
+    """
+    written: dict[str, dict[str, Any]] = {}
+    unchanged: list[str] = []
+    notes: list[str] = []
+    found = list(problems)
+    try:
+        for image in images:
+            try:
+                drawing, told = draw(image)
+            except InputError as error:
+                found += error.problems
+                continue
+            notes += told
+            if is_same(image.annotation, drawing):
+                unchanged.append(image.name)
+            elif not found:  # after the first problem nothing will be kept: look at the rest only
+                written[image.name] = write_version(store, image, drawing)
+        if found:
+            raise InputError.of(found)
+        with store.write() as session:
+            append(session, written)
+    except Exception:  # not Ctrl-C, which may come after the rows: files without rows do no harm
+        remove_files(store.folder, written.values())
+        raise
+    return Imported(tuple(written), tuple(unchanged), (), tuple(notes))
 
 
 def _find(
