@@ -202,7 +202,7 @@ describe("painting", () => {
     const labels = new Int32Array(6 * 5);
     for (let y = 1; y < 4; y++) for (let x = 1; x < 5; x++) labels[y * 6 + x] = x < 3 ? 1 : 2;
     const out = new Uint32Array(4 * 3);
-    const style = { opacity: 0.5, outlinesOnly: false, line: 1, selected: 0, hovered: 0, isProposed: () => false, classOf: null };
+    const style = { opacity: 0.5, outlinesOnly: false, line: 1, selected: 0, isProposed: () => false, classOf: null };
     paintLabels(labels, 4, 3, 0, 0, style, out);
     expect(out.every((pixel) => pixel !== 0)).toBe(true);
     expect(out[5]).not.toBe(out[6]);
@@ -215,5 +215,25 @@ describe("labels on the wire", () => {
     const labels = Int32Array.from({ length: 5000 }, (_, i) => (i % 7) - 1);
     const bytes = Uint8Array.from(atob(await deflateLabels(labels)), (c) => c.charCodeAt(0));
     expect(await inflateLabels(bytes.buffer)).toEqual(labels);
+  });
+});
+
+describe("drawing again on another state", () => {
+  it("changes only the pixels that were changed, under new numbers", async () => {
+    const { rebased } = await import("../src/drawing/rebase");
+    const patch = {
+      tool: "brush",
+      place: { x: 0, y: 0, w: 4, h: 1 },
+      before: Int32Array.of(0, 0, 0, 5),
+      after: Int32Array.of(0, 7, 7, 5),
+      classesBefore: {},
+      classesAfter: { 7: 1 },
+      acceptedBefore: null,
+      acceptedAfter: null,
+    };
+    const again = rebased(patch, Int32Array.of(7, 7, 0, 0), (label) => (label === 7 ? 8 : label));
+    expect([...again.after]).toEqual([7, 8, 8, 0]);
+    expect([...again.before]).toEqual([7, 7, 0, 0]);
+    expect(again.classesAfter).toEqual({ 8: 1 });
   });
 });

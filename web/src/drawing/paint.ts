@@ -33,7 +33,6 @@ export interface PaintStyle {
   /** Width of an outline in image pixels. */
   line: number;
   selected: number;
-  hovered: number;
   /** Whether an object's outline is dashed: proposed, and not looked at. */
   isProposed: (label: number) => boolean;
   /** Null: one class only, outlines have the object's colour. */
@@ -64,7 +63,7 @@ interface Look {
 function lookOf(label: number, style: PaintStyle): Look {
   const colour = colourOf(label);
   const chosen = label === style.selected;
-  const fillAlpha = style.outlinesOnly ? 0 : Math.min(1, style.opacity * (chosen ? 1.25 : label === style.hovered ? 1.12 : 1));
+  const fillAlpha = style.outlinesOnly ? 0 : Math.min(1, style.opacity * (chosen ? 1.4 : 1));
   const dashed = style.isProposed(label);
   const outline: Colour = chosen ? [255, 255, 255] : style.classOf ? (CLASS_COLOURS[style.classOf(label) % CLASS_COLOURS.length] ?? colour) : colour;
   const dark: Colour = [20, 24, 28];

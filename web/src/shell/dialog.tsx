@@ -1,0 +1,45 @@
+import { useEffect, useRef } from "preact/hooks";
+import type { ComponentChildren, JSX } from "preact";
+import { Icon } from "./icons";
+
+interface DialogProps {
+  title: string;
+  testId?: string;
+  children: ComponentChildren;
+  /** Without it the dialog cannot be closed other than by its own buttons. */
+  onClose?: () => void;
+  wide?: boolean;
+}
+
+/** A modal dialog: the browser keeps the focus inside and gives it back. */
+export function Dialog({ title, testId, children, onClose, wide = false }: DialogProps): JSX.Element {
+  const element = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = element.current!;
+    dialog.showModal();
+    return () => dialog.close();
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      class={wide ? "dialog wide" : "dialog"}
+      aria-label={title}
+      data-testid={testId}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose?.();
+      }}
+      onKeyDown={(event) => event.stopPropagation()}
+    >
+      <header class="dialog-head">
+        <h2>{title}</h2>
+        {onClose && (
+          <button type="button" class="quiet square" aria-label="Close" onClick={onClose}>
+            <Icon name="close" />
+          </button>
+        )}
+      </header>
+      {children}
+    </dialog>
+  );
+}
