@@ -38,6 +38,7 @@ class Drawings:
         self._store = project._store
         self._kept: OrderedDict[int, tuple[str, LabelMap]] = OrderedDict()
         self._lock = threading.RLock()
+        self._open = self._store.hold()  # strokes are many, and each would tidy up the log
 
     def state(self, image_id: int) -> Draft:
         """Where the drawing on an image stands, with a number for the next object."""
@@ -49,7 +50,7 @@ class Drawings:
         """Strokes that no version holds yet, by image; images without any are left out."""
         with self._store.read() as session:
             rows = session.execute(select(DraftRow.image_id, DraftRow.n_strokes).where(DraftRow.n_strokes > 0))
-            return {image_id: count for image_id, count in rows}
+            return {row.image_id: row.n_strokes for row in rows}
 
     def has_proposal(self, draft: Draft) -> int | None:
         """The newest round that proposes objects for the image; None if none does."""
@@ -84,34 +85,23 @@ class Drawings:
         InputError
             No such image, or a stroke that cannot be.
         """
-        before = self._before(image_id, edit, stroke.uuid)
-        if before is None:
-            return self.state(image_id)
-        labels = check_stroke(stroke, before.image, before.window, len(self._project.class_names))
-        number = max(before.next_label, int(labels.max(initial=0)) + 1)
         with self._store.write() as session:
-            draft = draft_from(session, self._store.folder, image_id, edit)
-            session.add(_stroke_row(image_id, draft.n_strokes + 1, stroke))
-            _write_row(session, draft, stroke, number)
-            session.flush()
-            after = load_draft(session, self._store.folder, image_id)
+            owner = session.scalar(select(StrokeRow.image_id).where(StrokeRow.uuid == stroke.uuid))
+            if owner == image_id:
+                return load_draft(session, self._store.folder, image_id)
+            if owner is not None:
+                raise InputError("stroke", "is one of another image")
+            before = self._numbered(draft_from(session, self._store.folder, image_id, edit))
+            labels = check_stroke(stroke, before.image, before.window, len(self._project.class_names))
+            after = _after(before, stroke, max(before.next_label, int(labels.max(initial=0)) + 1))
+            session.add(_stroke_row(image_id, after.n_strokes, stroke))
+            _put_draft(session, after)
         with self._lock:
             kept = self._kept.get(image_id)
             if kept is not None and kept[0] == edit:
                 _apply(kept[1], stroke.window, labels)
                 self._kept[image_id] = (after.edit, kept[1])
         return after
-
-    def _before(self, image_id: int, edit: str, uuid: str) -> Draft | None:
-        """The state that a stroke follows; None if the stroke is stored already."""
-        with self._store.read() as session:
-            owner = session.scalar(select(StrokeRow.image_id).where(StrokeRow.uuid == uuid))
-            if owner == image_id:
-                return None
-            if owner is not None:
-                raise InputError("stroke", "is one of another image")
-            draft = draft_from(session, self._store.folder, image_id, edit)
-        return self._numbered(draft)
 
     def start(self, image_id: int, edit: str, source: Literal["proposal", "empty"]) -> Draft:
         """Begin a drawing on which nothing is drawn from the newest proposal, or from nothing.
@@ -323,21 +313,29 @@ def _stroke_row(image_id: int, number: int, stroke: Stroke) -> StrokeRow:
     )
 
 
-def _write_row(session: Session, draft: Draft, stroke: Stroke, next_label: int) -> None:
-    """The row of a drawing after a stroke."""
+def _after(draft: Draft, stroke: Stroke, next_label: int) -> Draft:
+    """The drawing after a stroke."""
     classes = {**draft.object_classes, **{k: v for k, v in stroke.object_classes.items() if v is not None}}
     for label, index in stroke.object_classes.items():
         if index is None:
             classes.pop(label, None)
+    accepted = draft.accepted if stroke.accepted is None else stroke.accepted
+    return replace(
+        draft, n_strokes=draft.n_strokes + 1, next_label=next_label, object_classes=classes, accepted=accepted
+    )
+
+
+def _put_draft(session: Session, draft: Draft) -> None:
+    """Write a drawing's row."""
     _put_row(
         session,
         draft.image.id,
         draft.base,
         proposal=None if draft.proposal is None else f"p{draft.proposal}",
-        n_strokes=draft.n_strokes + 1,
-        next_label=next_label,
-        accepted=list(draft.accepted if stroke.accepted is None else stroke.accepted),
-        classes=classes,
+        n_strokes=draft.n_strokes,
+        next_label=draft.next_label,
+        accepted=list(draft.accepted),
+        classes=draft.object_classes,
     )
 
 

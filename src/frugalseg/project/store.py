@@ -58,6 +58,13 @@ class Store:
         self._engine = make_engine(self.database)
         self._writer = self._engine.execution_options(**{_WRITE: True})
 
+    def hold(self) -> sqlite3.Connection:
+        """A connection to be kept open by who writes often: SQLite tidies its log up whenever the last one closes."""
+        with explained(self.database):
+            connection = _connect(self.database)
+            connection.execute("SELECT 1 FROM project").fetchone()
+            return connection
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """One consistent view of the database while the block runs."""
@@ -102,7 +109,7 @@ def make_engine(database: Path, *, foreign_keys: bool = True) -> Engine:
 
 def _connect(database: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
     address = f"{database.absolute().as_uri()}?{_mode(database)}"
-    connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
     connection.execute("PRAGMA synchronous=FULL")
     return connection
