@@ -11,6 +11,8 @@ from frugalseg.arrays import UNKNOWN, LabelMap, Mask
 from frugalseg.formats.annotated import Annotated, Canvas, Window, outside_unknown
 from frugalseg.formats.raster import Polygon, Spans, crossing_polygons, fill
 
+_CROSSING = "an outline that crosses itself; what it encloses an odd number of times counts"
+
 MAX_LABEL = np.iinfo(np.int32).max
 
 
@@ -122,20 +124,28 @@ class Board:
 
     def _notes(self, left: NDArray[np.int64]) -> list[str]:
         areas = np.array([0, *self._areas])
-        counts = {
-            "reach beyond the image and are cut off there": self._counts["clipped"],
-            "have an outline that crosses itself; what it encloses an odd number of times counts": self._counts[
-                "crossing"
-            ],
-            "cover no pixel's centre in the image and are left out": int(np.count_nonzero(areas[1:] == 0)),
-            "are covered by later ones, or cut by the window, in part": int(
-                np.count_nonzero((left > 0) & (left < areas))
+        told = (
+            (self._counts["clipped"], "reach", "reaches", "beyond the image and {} cut off there"),
+            (self._counts["crossing"], "have", "has", _CROSSING),
+            (np.count_nonzero(areas[1:] == 0), "cover", "covers", "no pixel's centre in the image and {} left out"),
+            (
+                np.count_nonzero((left > 0) & (left < areas)),
+                "are",
+                "is",
+                "covered by later ones, or cut by the window, in part",
             ),
-            "are covered by later ones, or lie outside the window, and are left out": int(
-                np.count_nonzero((left == 0) & (areas > 0))
+            (
+                np.count_nonzero((left == 0) & (areas > 0)),
+                "are",
+                "is",
+                "covered by later ones, or outside the window, and {} left out",
             ),
-        }
-        return [f"{count} object{'' if count == 1 else 's'} {what}" for what, count in counts.items() if count]
+        )
+        return [
+            f"{count} objects {many} {rest.format('are')}" if count > 1 else f"1 object {one} {rest.format('is')}"
+            for count, many, one, rest in told
+            if count
+        ]
 
 
 def _bands(pixels: LabelMap) -> Iterator[LabelMap]:
