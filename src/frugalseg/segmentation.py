@@ -147,13 +147,17 @@ def segment(
     tta
         Average over turns, mirrored turns and three scales: 25 times the work.
     """
-    mean = _mean_map(engines, image, scale, tta)
-    labels = separate(mean, settings)
+    return objects_of(_mean_map(engines, image, scale, tta), image.shape[0], image.shape[1], settings)
+
+
+def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings: InstanceSettings) -> Segmented:
+    """Objects of an image of this full size, from its probability map at the network's scale."""
+    labels = separate(probabilities, settings)
     return Segmented(
-        labels=to_full_size(labels, mean, image.shape[0], image.shape[1], settings),
-        classes=object_classes(labels, mean),
-        confidences=object_confidences(labels, mean),
-        probabilities=mean,
+        labels=to_full_size(labels, probabilities, height, width, settings),
+        classes=object_classes(labels, probabilities),
+        confidences=object_confidences(labels, probabilities),
+        probabilities=probabilities,
     )
 
 

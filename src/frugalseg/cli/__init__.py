@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "init": "make a project of images to annotate, or add images to one",
     "serve": "annotate in the browser, train from there, get the next suggestions",
     "suggest": "which images of a project to annotate next, and why",
+    "job": "run a queued job of a project; the annotation page starts these",
     "status": "how far a project is, and what the next round may bring",
     "import": "take masks into a project, as new versions of its annotations",
     "annotations": "take annotations out of a project, or into it, in the formats of other programs",

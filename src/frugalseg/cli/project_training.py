@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,11 @@ from frugalseg.cli.executor_arguments import add_executor_arguments
 
 if TYPE_CHECKING:
     from frugalseg.ensemble.config import EnsembleConfig
+    from frugalseg.jobs import Work
+    from frugalseg.project import Project, Round
     from frugalseg.train.config import TrainConfig
 
-ROUND_FLAGS = ("members", "shared_trunk", "from_scratch", "warm_steps", "executor", "workers", "ray_address")
+ROUND_FLAGS = ("members", "shared_trunk", "from_scratch", "warm_steps", "abandon", "executor", "workers", "ray_address")
 WARM_SHARE = 0.5
 """Of the preset's steps, where the last round's weights are gone on from."""
 
@@ -32,6 +36,12 @@ def configure_rounds(parser: argparse.ArgumentParser) -> None:
         "--from-scratch", action="store_true", default=None, help="do not begin from the last round's weights"
     )
     group.add_argument("--warm-steps", type=int, metavar="N", help="steps where it does (default: half of the steps)")
+    group.add_argument(
+        "--abandon",
+        action="store_true",
+        default=None,
+        help="give up a round that was interrupted, and begin one with all annotations; without it that round goes on",
+    )
     add_executor_arguments(parser)
 
 
@@ -51,33 +61,93 @@ def refuse_round_flags(args: argparse.Namespace) -> None:
         raise InputError("--out", "must name the run folder to make")
 
 
-def train_project(args: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
-    """Train the next round, or go on with an interrupted one; say how good it is."""
+@dataclass(frozen=True)
+class RoundPlan:
+    """All that is settled of a round before it begins.
+
+    `warm_steps` is None for a round from scratch; `abandon` gives up an interrupted round.
+    """
+
+    config: TrainConfig
+    ensemble: EnsembleConfig
+    warm_steps: int | None
+    executor: str = "processes"
+    workers: int = 0
+    ray_address: str | None = None
+    abandon: bool = False
+
+
+def default_warm_steps(config: TrainConfig) -> int:
+    """Steps of a round that begins from the last one's weights."""
+    return max(1, round(WARM_SHARE * config.steps))
+
+
+def train_planned(project: Project, plan: RoundPlan, work: Work, *, wait: bool) -> Round:
+    """Train the next round as the work of a job that is this process' own."""
+    from frugalseg.executors import open_executor
+    from frugalseg.rounds.training import train_round
+
+    with open_executor(plan.executor, plan.workers, plan.ray_address) as executor:
+        return train_round(
+            project,
+            plan.config,
+            plan.ensemble,
+            executor,
+            warm_steps=plan.warm_steps,
+            wait=wait,
+            abandon=plan.abandon,
+            begun=lambda current, total: work.in_round(current.number, total),
+        )
+
+
+def print_on_stderr(line: str) -> None:
+    """Tell the user what is waited for."""
+    print(f"frugalseg: {line}", file=sys.stderr, flush=True)
+
+
+def train_project(args: argparse.Namespace, config: TrainConfig, preset: str) -> dict[str, Any]:
+    """Train the next round when it is its turn, or go on with an interrupted one; say how good it is."""
+    plan = _plan(args, config)
+
+    from frugalseg.jobs import at_work, wait_for_turn
+    from frugalseg.project import JobQueue, Project
+    from frugalseg.project.round_files import round_folder
+
+    project = Project.open(args.data)
+    settings = {"preset": preset, "members": plan.ensemble.members, "steps": config.steps, "net": config.net}
+    job = JobQueue(project).add("train", settings, "command line")
+    with at_work(project, wait_for_turn(project, job, wait=not args.no_wait, announce=print_on_stderr)) as work:
+        done = train_planned(project, plan, work, wait=not args.no_wait)
+    folder = round_folder(project.folder, done.number)
+    document = {"round": done.number, "folder": str(folder), "images": len(done.labelled), **done.metrics}
+    if not args.json:
+        print(f"round {done.number}: {plan.ensemble.members} networks trained on {len(done.labelled)} images")
+        print(_in_words(done.metrics))
+        print(f"next: frugalseg suggest {args.data}  (segment with: frugalseg predict {folder / 'ensemble.fseg'} …)")
+    return document
+
+
+def _plan(args: argparse.Namespace, config: TrainConfig) -> RoundPlan:
     from frugalseg.errors import ConfigError
 
     unset = {"folds": 0}
     for name in ("out", "subset", "groups", "ignore_value", "folds"):
         if getattr(args, name) != unset.get(name):
             raise ConfigError(f"--{name.replace('_', '-')}", "does not go with a project, which has its own")
+    if args.resume:
+        reason = "is for runs; a project goes on with an interrupted round by itself, unless --abandon is given"
+        raise ConfigError("--resume", reason)
     if args.warm_steps is not None and (args.warm_steps < 1 or args.from_scratch):
         raise ConfigError("--warm-steps", "must be at least 1, and means nothing with --from-scratch")
-    ensemble = _ensemble(args)
-    warm_steps = None if args.from_scratch else (args.warm_steps or max(1, round(WARM_SHARE * config.steps)))
-
-    from frugalseg.executors import open_executor
-    from frugalseg.project import Project
-    from frugalseg.rounds.training import round_folder, train_round
-
-    project = Project.open(args.data)
-    with open_executor(args.executor or "processes", args.workers or 0, args.ray_address) as executor:
-        done = train_round(project, config, ensemble, executor, warm_steps=warm_steps, wait=not args.no_wait)
-    folder = round_folder(project, done.number)
-    document = {"round": done.number, "folder": str(folder), "images": len(done.labelled), **done.metrics}
-    if not args.json:
-        print(f"round {done.number}: {ensemble.members} networks trained on {len(done.labelled)} images")
-        print(_in_words(done.metrics))
-        print(f"next: frugalseg suggest {args.data}  (segment with: frugalseg predict {folder / 'ensemble.fseg'} …)")
-    return document
+    return RoundPlan(
+        config=config,
+        ensemble=_ensemble(args),
+        warm_steps=None if args.from_scratch else (args.warm_steps or default_warm_steps(config)),
+        executor=args.executor or "processes",
+        workers=args.workers or 0,
+        ray_address=args.ray_address,
+        abandon=bool(args.abandon),
+    )
 
 
 def _ensemble(args: argparse.Namespace) -> EnsembleConfig:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frugalseg.rounds.suggesting import Answer
+    from frugalseg.jobs import Work
+    from frugalseg.project import Project
+    from frugalseg.rounds.suggesting import Answer, Request
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,20 +39,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", type=float, default=0.2, metavar="SHARE", help="set aside when images are new (default: 0.2)"
     )
+    parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for jobs that come first")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Choose, store, write the page, say what and why."""
-    from frugalseg.errors import ConfigError
-
     _check(args)
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    import dataclasses
 
-    from frugalseg.project import Project
-    from frugalseg.rounds.report import write_suggestions
-    from frugalseg.rounds.suggesting import Request, suggest_round
+    from frugalseg.cli.project_training import print_on_stderr
+    from frugalseg.jobs import at_work, wait_for_turn
+    from frugalseg.project import JobQueue, Project
+    from frugalseg.rounds.suggesting import Request
 
     project = Project.open(args.project)
     request = Request(
@@ -63,21 +64,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         diameter_px=args.object_diameter,
         validation=args.validation,
     )
+    job = JobQueue(project).add("suggest", dataclasses.asdict(request), "command line")
+    with at_work(project, wait_for_turn(project, job, wait=not args.no_wait, announce=print_on_stderr)) as work:
+        answer, page = suggest_and_publish(project, request, work)
+    if not args.json:
+        _show(answer, page)
+    return _document(answer, page)
+
+
+def suggest_and_publish(project: Project, request: Request, work: Work) -> tuple[Answer, Path]:
+    """Suggest as the work of a job that is this process' own, with proposals and the page; its path."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from frugalseg.errors import ConfigError
+    from frugalseg.rounds.report import publish
+    from frugalseg.rounds.suggesting import suggest_round
+
+    newest = project.newest_trained()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+            if done == 1 and newest is not None:
+                work.in_round(newest.number, total)
+            work.tell(done, total)
+
         try:
-            answer = suggest_round(
-                project, request, advance=lambda done, total: progress.update(task, completed=done, total=total)
-            )
+            answer = suggest_round(project, request, advance=advance)
         except ValueError as error:
             raise ConfigError("suggest", str(error)) from None
-    page = project.folder / "rounds" / f"suggestion-{answer.ask:03d}.html"
-    write_suggestions(page, project, answer)
-    if not args.json:
-        _show(answer, page)
-    return _document(answer, page)
+    return answer, publish(project, answer)
 
 
 def _check(args: argparse.Namespace) -> None:

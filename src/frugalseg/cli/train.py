@@ -48,8 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bits", type=int, metavar="N", help="with --quantize: bits a weight")
     parser.add_argument("--quantize-steps", type=int, metavar="N", help="with --quantize: steps of that phase")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    parser.add_argument("--no-wait", action="store_true", help="fail instead of waiting for another training to end")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; a project needs no such flag")
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="fail instead of waiting for another training to end, or for a project's jobs that come first",
+    )
     add_config_file_argument(parser)
     configure_rounds(parser)
     settings = parser.add_argument_group(
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     preset = Settings(dict(PRESETS[name].get(net, {})), f"preset {name}")
     config = resolve_config(TrainConfig, preset, from_file, given)
     if in_project:
-        return train_project(args, config)
+        return train_project(args, config, name)
     refuse_round_flags(args)
     phase = _quantized_phase(args)
 

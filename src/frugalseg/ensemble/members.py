@@ -168,6 +168,13 @@ def train_ensemble(
         return [Path(folder) for folder in executor.map(train_task, tasks, label=_label)]
 
 
+def planned_steps(config: TrainConfig, ensemble: EnsembleConfig) -> int:
+    """Steps of all networks together: of the common one or each member's own, and of the phases after."""
+    phases = [ensemble.phase(index) for index in range(ensemble.members)]
+    n_float = 1 if ensemble.shared_trunk else ensemble.members
+    return n_float * config.steps + sum(phase.steps for phase in phases if phase is not None)
+
+
 def bootstrap(names: Sequence[str], seed: int, member: int) -> tuple[str, ...]:
     """As many names as there are, drawn with replacement, sorted; the same for the same seed and member."""
     rng = np.random.default_rng([seed, member])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from frugalseg.jobs.progress import TRUNK_MEMBER, progress_rows
 from frugalseg.jobs.settings import PredictJob, SuggestJob, TrainJob
 from frugalseg.jobs.supervisor import Supervisor, log_file
-from frugalseg.jobs.turn import JobCancelledError, at_work, wait_for_turn
+from frugalseg.jobs.turn import JobCancelledError, Work, at_work, wait_for_turn
 
 __all__ = [
     "TRUNK_MEMBER",
@@ -19,6 +19,7 @@ __all__ = [
     "SuggestJob",
     "Supervisor",
     "TrainJob",
+    "Work",
     "at_work",
     "log_file",
     "progress_rows",

@@ -51,7 +51,7 @@ def wait_for_turn(
         `wait` is false and another job comes first.
     """
     queue = JobQueue(project)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, _withdrawn(queue, job):
         told = False
         while (claimed := queue.claim(job.id)) is None:
             now = queue.get(job.id)
@@ -62,12 +62,24 @@ def wait_for_turn(
                 queue.finish(job.id, "cancelled", "--no-wait was given")
                 raise JobBusyError(f"{_in_words(first)} comes first; --no-wait was given")
             if not told and announce is not None:
-                announce(f"waiting for {_in_words(first)} (--no-wait gives up instead)")
+                hint = " (--no-wait gives up instead)" if job.source == "command line" else ""
+                announce(f"waiting for {_in_words(first)}{hint}")
             if not told and job.source == "command line":
                 stack.callback(Supervisor(project).start().stop)
             told = True
             time.sleep(POLL_S)
     return claimed
+
+
+@contextlib.contextmanager
+def _withdrawn(queue: JobQueue, job: Job) -> Iterator[None]:
+    """Take a command's job out of the queue when the command is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if job.source == "command line":
+            queue.finish(job.id, "cancelled")
+        raise
 
 
 def _in_words(job: Job | None) -> str:
@@ -79,20 +91,20 @@ def _in_words(job: Job | None) -> str:
 
 
 @contextlib.contextmanager
-def at_work(project: Project, job: Job) -> Iterator[Callable[[int, int], None]]:
-    """Do a claimed job in the block, which gets a function to tell how far it is; the row says how the block ended.
+def at_work(project: Project, job: Job) -> Iterator[Work]:
+    """Do a claimed job in the block, which tells how far it is; the row says how the block ended.
 
     SIGTERM stops the block as Ctrl-C does, and so does a cancellation, which also gives up the round in training. A job
     of the page that is told SIGTERM without a cancellation, as when the machine shuts down, is queued again.
     """
     queue = JobQueue(project)
-    with _Watch(project, queue, job) as watch, _terminable(job.source == "page") as signals:
+    with Work(project, queue, job) as work, _terminable(job.source == "page") as signals:
         try:
-            yield watch.tell
-            watch.stop()
+            yield work
+            work.stop()
             queue.finish(job.id, "done")
         except BaseException as error:
-            watch.stop()
+            work.stop()
             cancelled = queue.get(job.id).cancel
             if not (cancelled or isinstance(error, KeyboardInterrupt | StoppedError)):
                 queue.finish(job.id, "failed", _lines(error))
@@ -158,7 +170,7 @@ def _terminable(supervised: bool) -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
-class _Watch:
+class Work:
     """A thread beside the work: notes how far it is, and interrupts it when the job is cancelled."""
 
     def __init__(self, project: Project, queue: JobQueue, job: Job) -> None:
@@ -167,7 +179,7 @@ class _Watch:
         self._state = (job.done, job.total)
         self._thread = threading.Thread(target=self._run, name=f"job {job.id}", daemon=True)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Work:
         self._thread.start()
         return self
 
@@ -175,8 +187,13 @@ class _Watch:
         self.stop()
 
     def tell(self, done: int, total: int) -> None:
-        """Take how far the work is; the row says so soon."""
+        """Take how far the work is; the row says so soon. Of a training, only the total counts."""
         self._state = (done, total)
+
+    def in_round(self, number: int, total: int) -> None:
+        """Take the round that is trained or asked, and how many steps or images there are; the row says so at once."""
+        self._state = (0, total)
+        self._queue.report(self._job.id, 0, total, round=number)
 
     def stop(self) -> None:
         """Write the last state and end."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from frugalseg.arrays import Image
-from frugalseg.ensemble.scoring import score_one
 from frugalseg.images import load_image
 from frugalseg.project import Cost, Project
 from frugalseg.report import (
@@ -27,17 +26,24 @@ from frugalseg.report import (
     write_report,
 )
 from frugalseg.report.palette import BLUE, VERMILION
+from frugalseg.rounds.proposals import LARGEST_UNCERTAINTY, Finding, find_suggested, write_proposals
 from frugalseg.rounds.suggesting import Answer
-from frugalseg.segmentation import segment
 from frugalseg.suggest import Suggestion
 
-LARGEST_UNCERTAINTY = 0.5
-"""The standard deviation of numbers between 0 and 1 is never more."""
+
+def publish(project: Project, answer: Answer) -> Path:
+    """Write an answer's page, and the proposals of the round that was asked; the page's path."""
+    page = project.folder / "rounds" / f"suggestion-{answer.ask:03d}.html"
+    found = find_suggested(answer)
+    write_proposals(project, answer, found)
+    write_suggestions(page, project, answer, found)
+    return page
 
 
-def write_suggestions(path: Path, project: Project, answer: Answer) -> None:
-    """Write the page of an answer."""
+def write_suggestions(path: Path, project: Project, answer: Answer, found: Sequence[Finding] | None = None) -> None:
+    """Write the page of an answer; `found` is what :func:`find_suggested` gave, if it is known already."""
     images = [load_image(sample) for sample in answer.samples]
+    found = find_suggested(answer) if found is None else found
     n = len(answer.suggestions)
     what = "window" if any(sample.window for sample in answer.samples) else "image"
     source = (
@@ -47,12 +53,12 @@ def write_suggestions(path: Path, project: Project, answer: Answer) -> None:
     )
     sections: list[Section] = [
         _numbers(project.cost(), answer),
-        _sheet(answer, images),
+        _sheet(answer, images, found),
         _reasons(answer),
         _map(answer),
     ]
     if answer.card is not None:
-        sections.insert(2, _uncertainty(answer, images))
+        sections.insert(2, _uncertainty(answer, images, found))
     if answer.set_aside:
         sections.append(_set_aside(answer.set_aside))
     write_report(
@@ -76,15 +82,10 @@ def _numbers(cost: Cost, answer: Answer) -> NumbersSection:
     )
 
 
-def _sheet(answer: Answer, images: Sequence[Image]) -> FigureSection:
-    pictures: list[Image | Pillow.Image] = []
-    for image, sample in zip(images, answer.samples, strict=True):
-        if answer.card is None:
-            pictures.append(image)
-            continue
-        scale = answer.card.scale_for(sample.pixel_size_um)
-        found = segment(answer.engines, image, scale=scale, settings=answer.card.instances)
-        pictures.append(overlay(image, found.labels))
+def _sheet(answer: Answer, images: Sequence[Image], found: Sequence[Finding]) -> FigureSection:
+    pictures: list[Image | Pillow.Image] = [*images]
+    if answer.card is not None:
+        pictures = [overlay(image, each.labels) for image, each in zip(images, found, strict=True)]
     titles = [f"{rank}. {pick.name}" for rank, pick in enumerate(answer.suggestions, start=1)]
     sheet = contact_sheet(pictures, titles, columns=min(4, len(titles)), cell_px=360)
     caption = "" if answer.card is None else "Outlined: what the networks find now, a proposal to correct."
@@ -92,18 +93,15 @@ def _sheet(answer: Answer, images: Sequence[Image]) -> FigureSection:
     return FigureSection("Annotate these", (figure,), caption)
 
 
-def _uncertainty(answer: Answer, images: Sequence[Image]) -> FigureSection:
-    assert answer.card is not None
-    figures = []
-    for image, sample, pick in zip(images, answer.samples, answer.suggestions, strict=True):
-        found = score_one(answer.engines, sample, image, answer.card.scale_for(sample.pixel_size_um))
-        figures.append(
-            Figure(
-                encode_picture(uncertainty_picture(image, found.scores.uncertainty_map), largest_px=420),
-                f"{pick.name} with bright colours where the networks differ",
-                f"{pick.name}: mean {pick.uncertainty:.3f}",
-            )
+def _uncertainty(answer: Answer, images: Sequence[Image], found: Sequence[Finding]) -> FigureSection:
+    figures = [
+        Figure(
+            encode_picture(uncertainty_picture(image, each.uncertainty), largest_px=420),
+            f"{pick.name} with bright colours where the networks differ",
+            f"{pick.name}: mean {pick.uncertainty:.3f}",
         )
+        for image, each, pick in zip(images, found, answer.suggestions, strict=True)
+    ]
     caption = (
         "Standard deviation over the networks of each pixel's probability to be object, from dark (they agree) to"
         " yellow, over the image in grey."

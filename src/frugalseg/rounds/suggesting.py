@@ -20,8 +20,9 @@ from frugalseg.images import Sample, cut_windows
 from frugalseg.model_files import ModelCard
 from frugalseg.predict import load_model
 from frugalseg.project import Project, Reason, Suggested
+from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
-from frugalseg.rounds.training import ENSEMBLE, round_folder
+from frugalseg.rounds.training import ENSEMBLE
 from frugalseg.suggest import STRATEGIES, Ask, Pool, Suggestion, suggest
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def suggest_round(project: Project, request: Request, *, advance: Callable[[int,
         engines = (cold_engine("lite"),)
         scale = cold_scale(request.diameter_px, "lite")
     else:
-        model = load_model([_ensemble(project, newest.number)])
+        model = load_model([ensemble_file(project, newest.number)])
         engines, card = model.engines, model.card
 
         def scale(sample: Sample, card: ModelCard = model.card) -> float:
@@ -179,8 +180,9 @@ def _check(project: Project, request: Request) -> str:
     return request.strategy
 
 
-def _ensemble(project: Project, number: int) -> Path:
-    path = round_folder(project, number) / ENSEMBLE
+def ensemble_file(project: Project, number: int) -> Path:
+    """The packed networks of a trained round; an `InputError` if they are not there any more."""
+    path = round_folder(project.folder, number) / ENSEMBLE
     if not path.is_file():
         raise InputError(path, "is missing: the round's networks cannot be asked; train another round")
     return path

@@ -6,20 +6,25 @@ import dataclasses
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from frugalseg.arrays import LabelMap
 from frugalseg.ensemble.config import EnsembleConfig
-from frugalseg.ensemble.members import TRUNK, train_ensemble, with_common_scale
-from frugalseg.errors import ConfigError, InputError
+from frugalseg.ensemble.members import TRUNK, planned_steps, train_ensemble, with_common_scale
+from frugalseg.errors import ConfigError, InputError, StoppedError
 from frugalseg.executors import Executor
 from frugalseg.export import export_model
-from frugalseg.images import load_sample, write_listing
+from frugalseg.images import Sample, load_sample, write_label_map, write_listing
 from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
 from frugalseg.model_files import CARD
 from frugalseg.predict import load_model
-from frugalseg.project import Project, ProjectImage, Round
+from frugalseg.project import Project, ProjectImage, Round, round_files
+from frugalseg.project.round_files import prediction_file
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
@@ -33,7 +38,7 @@ MEMBERS = "members"
 
 def round_folder(project: Project, number: int) -> Path:
     """Where a round's data list, members, packed ensemble and reports lie."""
-    return project.folder / "rounds" / f"{number:03d}"
+    return round_files.round_folder(project.folder, number)
 
 
 def train_round(
@@ -44,6 +49,8 @@ def train_round(
     *,
     warm_steps: int | None = None,
     wait: bool = True,
+    abandon: bool = False,
+    begun: Callable[[Round, int], None] | None = None,
 ) -> Round:
     """Train the project's next round, or go on with the one that was interrupted.
 
@@ -60,6 +67,10 @@ def train_round(
         with another network, other kinds of members or more of them.
     wait
         Wait for another training on this machine to end; else that is an error.
+    abandon
+        Give up a round that was interrupted, and begin a new one with all annotations.
+    begun
+        Told the round, and how many steps its networks take in all, before the first of them.
 
     Returns
     -------
@@ -71,11 +82,13 @@ def train_round(
         Nothing is annotated completely.
     ConfigError
         The settings are impossible here, or the interrupted round had others.
+    StoppedError
+        Ctrl-C; the round can go on.
     """
     _check_settings(config, ensemble)  # a round that has begun keeps its settings, so they must be possible
     settings = _settings(config, ensemble, warm_steps)
     with training_lock(project.folder, wait):
-        current = _begin_or_go_on(project, settings)
+        current = _begin_or_go_on(project, settings, abandon)
         folder = round_folder(project, current.number)
         config = _prepare_data(project, current, folder, config)
         start = _earlier_members(project, current, warm_steps)
@@ -87,15 +100,18 @@ def train_round(
             validate_every=config.validate_every or config.steps,
             checkpoint_every=config.checkpoint_every or max(1, config.steps // 5),
         )
-        names = sorted(current.labelled)
-        members = train_ensemble(
-            folder / "data", names, folder / MEMBERS, config, ensemble, executor, start=start, locked=True
-        )
+        if begun is not None:
+            begun(current, planned_steps(config, ensemble))
+        names, data, out = sorted(current.labelled), folder / "data", folder / MEMBERS
+        try:
+            members = train_ensemble(data, names, out, config, ensemble, executor, start=start, locked=True)
+        except StoppedError:  # says how to go on with one network
+            raise StoppedError(f"round {current.number}: interrupted; the same command goes on with it") from None
         for index, member in enumerate(members):
             place = member.relative_to(project.folder).as_posix()
             project.add_member(current.number, index, place, config.seed + index)
         export_model(members, folder / ENSEMBLE, "fseg", int8=False)
-        return project.finish_round(current.number, validate(project, folder / ENSEMBLE))
+        return project.finish_round(current.number, validate(project, folder / ENSEMBLE, current.number))
 
 
 def _check_settings(config: TrainConfig, ensemble: EnsembleConfig) -> None:
@@ -107,12 +123,13 @@ def _check_settings(config: TrainConfig, ensemble: EnsembleConfig) -> None:
             phase.spec  # noqa: B018 - refuses what the method cannot do
 
 
-def _begin_or_go_on(project: Project, settings: dict[str, Any]) -> Round:
+def _begin_or_go_on(project: Project, settings: dict[str, Any], abandon: bool) -> Round:
     current = project.newest_round()
-    if current is not None and current.status == "training":
-        _check_same(current, settings)
-        log.info("round %d: going on", current.number)
-        return current
+    interrupted = current if current is not None and current.status == "training" else None
+    if interrupted is not None and not abandon:
+        _check_same(interrupted, settings)
+        log.info("round %d: going on", interrupted.number)
+        return interrupted
     labelled = project.labelled()
     if not labelled:
         raise InputError(
@@ -120,6 +137,9 @@ def _begin_or_go_on(project: Project, settings: dict[str, Any]) -> Round:
         )
     if not any((project.labels(each.annotation) > 0).any() for each in labelled if each.annotation is not None):
         raise InputError(project.folder, "has no annotated object to learn from")
+    if interrupted is not None:
+        project.abandon_round(interrupted.number)
+        log.info("round %d: given up", interrupted.number)
     current = project.begin_round(settings, labelled)
     log.info("round %d: %d annotated images", current.number, len(labelled))
     return current
@@ -135,7 +155,7 @@ def _check_same(current: Round, settings: dict[str, Any]) -> None:
         if current.settings.get(name) != value and name != "threads":
             before = current.settings.get(name)
             raise ConfigError(
-                name, f"is {value}, but the interrupted round {current.number} has {before}; use the same"
+                name, f"is {value}, but the interrupted round {current.number} has {before}; use the same, or --abandon"
             )
 
 
@@ -171,8 +191,11 @@ def _earlier_members(project: Project, current: Round, warm_steps: int | None) -
     return members
 
 
-def validate(project: Project, model: Path) -> dict[str, Any]:
-    """Figures of an ensemble on the annotated validation images, with a 95 % interval; names of the worst first."""
+def validate(project: Project, model: Path, number: int | None = None) -> dict[str, Any]:
+    """Figures of an ensemble on the annotated validation images, with a 95 % interval; names of the worst first.
+
+    What it finds in them is written into the folder of the round of this number, if one is given.
+    """
     images = [each for each in project.validation() if each.annotation is not None and each.annotation.complete]
     if not images:
         return {"n_images": 0}
@@ -184,12 +207,26 @@ def validate(project: Project, model: Path) -> dict[str, Any]:
         scale = loaded.card.scale_for(sample.pixel_size_um)
         found = segment(loaded.engines, content.image, scale=scale, settings=loaded.card.instances)
         scores[sample.name] = score_image(found.labels, content.labels)
+        if number is not None:
+            write_label_map(prediction_file(project.folder, number, sample.name), _whole(sample, found.labels))
     pooled = pool(list(scores.values())).as_dict()
     low, high = interval(list(scores.values()))
     by_image = {name: pool([each]).object_dice for name, each in scores.items()}
+    worst = sorted(by_image, key=lambda name: (by_image[name], name))[:8]
     return {
         "n_images": len(images),
         **{name: pooled[name] for name in ("object_f1", "object_dice", "object_hausdorff")},
         "object_dice_interval": None if math.isnan(low) else [low, high],
-        "worst": sorted(by_image, key=lambda name: (by_image[name], name))[:8],
+        "worst": worst,
+        "worst_dice": {name: None if math.isnan(by_image[name]) else by_image[name] for name in worst},
     }
+
+
+def _whole(sample: Sample, labels: LabelMap) -> LabelMap:
+    """Labels of a sample's window in a map of its whole image."""
+    if sample.window is None:
+        return labels
+    x, y, width, height = sample.window
+    whole: LabelMap = np.zeros(sample.size, dtype=labels.dtype)
+    whole[y : y + height, x : x + width] = labels
+    return whole
