@@ -199,8 +199,8 @@ describe("regions", () => {
 
 describe("painting", () => {
   it("outlines touching objects of one another, and leaves background clear", () => {
-    const labels = new Int32Array(6 * 5);
-    for (let y = 1; y < 4; y++) for (let x = 1; x < 5; x++) labels[y * 6 + x] = x < 3 ? 1 : 2;
+    const labels = new Int32Array(8 * 7);
+    for (let y = 2; y < 5; y++) for (let x = 2; x < 6; x++) labels[y * 8 + x] = x < 4 ? 1 : 2;
     const out = new Uint32Array(4 * 3);
     const style = { opacity: 0.5, outlinesOnly: false, line: 1, selected: 0, isProposed: () => false, classOf: null };
     paintLabels(labels, 4, 3, 0, 0, style, out);

@@ -103,6 +103,8 @@ export class ImageDrawing {
   private answered(answer: EditAnswer): void {
     if (answer.next_label !== undefined) {
       this.savedNext = answer.next_label;
+      // Only strokes are answered with a next label.
+      if (this.detail.value.state !== "draft") this.detail.value = { ...this.detail.value, state: "draft", has_draft: true };
       this.nextLabel = Math.max(this.nextLabel, answer.next_label);
     }
   }

@@ -1,5 +1,5 @@
 import { getLabels } from "../api/requests";
-import { paintLabels, type PaintStyle } from "../drawing/paint";
+import { marginOf, paintLabels, type PaintStyle } from "../drawing/paint";
 import { grown, intersection, isEmpty, union, NOTHING, type Rectangle } from "../drawing/rectangle";
 import { LabelTiles, TILE, tileKey, type TileKey } from "../drawing/tiles";
 import type { ImageView } from "./view";
@@ -25,7 +25,8 @@ export class LabelLayer {
   private part: Rectangle = NOTHING;
   private overview: HTMLCanvasElement | null = null;
   private overviewAsked = false;
-  private line = 1;
+  /** Width of outlines in image pixels, wider the further out. */
+  line = 1;
   hidden = false;
   uncertainty: HTMLCanvasElement | null = null;
   uncertaintyOpacity = 0;
@@ -60,7 +61,7 @@ export class LabelLayer {
 
   /** Paints a part of the image anew: its labels changed. */
   changed(r: Rectangle): void {
-    const wide = grown(r, this.line);
+    const wide = grown(r, marginOf(this));
     for (const [column, row] of this.tiles.touched(wide)) {
       const tile = this.painted.get(tileKey(column, row));
       if (!tile) continue;
@@ -135,7 +136,7 @@ export class LabelLayer {
     const r = tile.stale;
     const place = { x: column * TILE + r.x, y: row * TILE + r.y, w: r.w, h: r.h };
     const image = new ImageData(r.w, r.h);
-    const labels = this.tiles.read(grown(place, style.line));
+    const labels = this.tiles.read(grown(place, marginOf(style)));
     paintLabels(labels, r.w, r.h, place.x, place.y, style, new Uint32Array(image.data.buffer));
     tile.pen.putImageData(image, r.x, r.y);
     tile.stale = NOTHING;
@@ -199,8 +200,9 @@ export class LabelLayer {
     try {
       const labels = await getLabels(this.image, this.tiles.whole, { step });
       const small = new LabelTiles(Math.ceil(w / step), Math.ceil(h / step));
-      const padded = new Int32Array((small.width + 2) * (small.height + 2));
-      for (let row = 0; row < small.height; row++) padded.set(labels.subarray(row * small.width, (row + 1) * small.width), (row + 1) * (small.width + 2) + 1);
+      small.create(small.whole);
+      small.write(small.whole, labels);
+      const padded = small.read(grown(small.whole, marginOf({ line: 1 })));
       const image = new ImageData(small.width, small.height);
       paintLabels(padded, small.width, small.height, 0, 0, { ...this.style(), line: 1 }, new Uint32Array(image.data.buffer));
       const canvas = document.createElement("canvas");

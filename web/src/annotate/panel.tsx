@@ -104,7 +104,7 @@ function Classes({ stage }: { stage: Stage }): JSX.Element | null {
       <div class="class-list" role="group" aria-label="Classes">
         {classes.map((name, i) => (
           <button key={name} type="button" class="class-button" aria-pressed={i === now} data-testid="class" onClick={() => void setClass(stage, i)}>
-            <span class="swatch" ref={(element) => void (element && (element.style.borderColor = css(CLASS_COLOURS[i % CLASS_COLOURS.length]!)))} />
+            <span class="swatch" ref={(element) => outlined(element, i)} />
             <span class="grow">{name}</span>
             {i < 9 && <kbd>{i + 1}</kbd>}
           </button>
@@ -112,6 +112,11 @@ function Classes({ stage }: { stage: Stage }): JSX.Element | null {
       </div>
     </section>
   );
+}
+
+function outlined(element: HTMLElement | null, index: number): void {
+  const colour = CLASS_COLOURS[index % CLASS_COLOURS.length];
+  if (element) element.style.borderColor = colour ? css(colour) : "transparent";
 }
 
 function Proposal({ stage }: { stage: Stage }): JSX.Element | null {

@@ -13,9 +13,9 @@ export const OBJECT_COLOURS: readonly Colour[] = [
   [204, 121, 167],
 ];
 
-/** Outlines of classes, where there is more than one; the first class keeps the object's own colour. */
-export const CLASS_COLOURS: readonly Colour[] = [
-  [255, 255, 255],
+/** Outlines of classes, where there is more than one; null: the first class keeps the object's own colour. */
+export const CLASS_COLOURS: readonly (Colour | null)[] = [
+  null,
   [0, 0, 0],
   [240, 228, 66],
   [204, 121, 167],
@@ -53,6 +53,8 @@ function packed([r, g, b]: Colour, alpha: number): number {
 }
 
 interface Look {
+  /** How far from the border the outline reaches, in image pixels. */
+  reach: number;
   fill: number;
   outline: number;
   dashed: boolean;
@@ -67,23 +69,29 @@ function lookOf(label: number, style: PaintStyle): Look {
   const dashed = style.isProposed(label);
   const outline: Colour = chosen ? [255, 255, 255] : style.classOf ? (CLASS_COLOURS[style.classOf(label) % CLASS_COLOURS.length] ?? colour) : colour;
   const dark: Colour = [20, 24, 28];
-  return { fill: packed(colour, fillAlpha), outline: packed(outline, 1), dashed, gap: chosen || dashed ? packed(dark, dashed ? 0.85 : 1) : 0 };
+  return { reach: chosen ? 2 * style.line : style.line, fill: packed(colour, fillAlpha), outline: packed(outline, 1), dashed, gap: packed(dark, 0.85) };
+}
+
+/** The selected object's outline is twice as wide as the others. */
+export function marginOf(style: Pick<PaintStyle, "line">): number {
+  return 2 * style.line;
 }
 
 /**
- * Colours labels. `labels` has a margin of `style.line` pixels on all sides, so outlines go on across tiles; `out` has not.
+ * Colours labels. `labels` has a margin of `marginOf(style)` pixels on all sides, so outlines go on across tiles; `out` has not.
  * `x`, `y`: image place of the first pixel of `out`; dashes and hatching are laid out by it, so they meet across tiles.
  */
 export function paintLabels(labels: Int32Array, w: number, h: number, x: number, y: number, style: PaintStyle, out: Uint32Array): void {
   const t = style.line;
-  const stride = w + 2 * t;
+  const margin = marginOf(style);
+  const stride = w + 2 * margin;
   const looks = new Map<number, Look>();
   const dash = 4 * t;
   const hatch = packed([90, 96, 104], 0.75);
   let lastLabel = 0;
-  let look: Look = { fill: 0, outline: 0, dashed: false, gap: 0 };
+  let look: Look = { reach: t, fill: 0, outline: 0, dashed: false, gap: 0 };
   for (let row = 0; row < h; row++) {
-    let at = (row + t) * stride + t;
+    let at = (row + margin) * stride + margin;
     let to = row * w;
     for (let column = 0; column < w; column++, at++, to++) {
       const label = labels[at]!;
@@ -101,10 +109,11 @@ export function paintLabels(labels: Int32Array, w: number, h: number, x: number,
         else looks.set(label, (look = lookOf(label, style)));
         lastLabel = label;
       }
-      const l = labels[at - t]!;
-      const r = labels[at + t]!;
-      const u = labels[at - t * stride]!;
-      const d = labels[at + t * stride]!;
+      const { reach } = look;
+      const l = labels[at - reach]!;
+      const r = labels[at + reach]!;
+      const u = labels[at - reach * stride]!;
+      const d = labels[at + reach * stride]!;
       const edge =
         (l !== label && l !== ABSENT) || (r !== label && r !== ABSENT) || (u !== label && u !== ABSENT) || (d !== label && d !== ABSENT);
       if (!edge) out[to] = look.fill;

@@ -6,6 +6,7 @@ import { connection } from "../api/requests";
 import { ProgressScreen } from "../progress/screen";
 import { QueueScreen } from "../queue/screen";
 import { FirstRun } from "../start/screen";
+import icon from "../look/icon.svg";
 import { Icon } from "./icons";
 import { JobStrip } from "./jobs";
 import { progressPath, queuePath, route } from "./route";
@@ -48,7 +49,7 @@ export function App(): JSX.Element {
     <div class="page">
       <header class="pagehead">
         <span class="brand">
-          <img src="/icon.svg" alt="" width="26" height="26" /> {project.value.name}
+          <img src={icon} alt="" width="26" height="26" /> {project.value.name}
         </span>
         <nav aria-label="Screens">
           <a href={queuePath} aria-current={now.page === "queue" ? "page" : undefined}>
@@ -76,7 +77,7 @@ function Counts(): JSX.Element {
   const p = project.value!;
   return (
     <span class="counts" data-testid="counts">
-      <b>{p.n_annotated}</b> of {p.n_pool + p.n_validation} images annotated · <b>{p.cost.objects}</b> objects
+      <b>{p.n_annotated}</b> of {p.n_images - p.n_unusable} images annotated · <b>{p.cost.objects}</b> objects
     </span>
   );
 }

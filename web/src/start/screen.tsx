@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { jobs, onJobFinished } from "../api/events";
 import { postJob, putClasses, said } from "../api/requests";
+import icon from "../look/icon.svg";
 import { SuggestForm } from "../queue/dialogs";
 import { Icon } from "../shell/icons";
 import { JobStrip } from "../shell/jobs";
@@ -27,7 +28,7 @@ export function FirstRun(): JSX.Element {
   return (
     <main class="first-run">
       <header>
-        <img src="/icon.svg" alt="" width="40" height="40" />
+        <img src={icon} alt="" width="40" height="40" />
         <div>
           <h1>{project.value!.name}</h1>
           <p class="fine">Three steps, then the first image can be annotated.</p>
