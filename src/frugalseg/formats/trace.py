@@ -28,6 +28,8 @@ is positive, since y points down), holes the other way."""
 Outline = list[Ring]
 """A polygon: its shell, then its holes."""
 
+_FOUR = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)
+
 _STEP = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
 """East, south, west, north as (dy, dx). The object lies on the right of every edge."""
 
@@ -70,7 +72,7 @@ def trace_mask(mask: Mask, *, x: int = 0, y: int = 0) -> list[Outline]:
         Where the mask lies in the image.
     """
     parts = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.int32)
-    n_parts = int(ndimage.label(np.pad(mask, 1), output=parts))
+    n_parts = int(ndimage.label(mask, structure=_FOUR, output=parts[1:-1, 1:-1]))
     if not n_parts:
         return []
     start, direction, part, following = _edges(parts)
@@ -101,20 +103,21 @@ def _edges(parts: NDArray[np.int32]) -> tuple[NDArray[np.int64], ...]:
 
     Edges are ordered by corner (row by row), so that of each part the shell is met before its holes.
     """
-    here, width = parts > 0, parts.shape[1]
+    width = parts.shape[1] - 1
+    inner = parts[1:-1, 1:-1]
+    beside = (parts[:-2, 1:-1], parts[1:-1, 2:], parts[2:, 1:-1], parts[1:-1, :-2])
     starts, directions, owners = [], [], []
-    for way, (dy, dx, corner) in enumerate(((-1, 0, (0, 0)), (0, 1, (0, 1)), (1, 0, (1, 1)), (0, -1, (1, 0)))):
-        across = np.roll(parts, (-dy, -dx), axis=(0, 1))  # the frame of zeros makes wrapping around harmless
-        row, column = np.nonzero(here & (across != parts))
-        starts.append((row - 1 + corner[0]) * (width - 1) + (column - 1 + corner[1]))
+    for way, (across, corner) in enumerate(zip(beside, (0, 1, width + 1, width), strict=True)):
+        row, column = np.nonzero((inner > 0) & (across != inner))
+        starts.append(row * width + column + corner)
         directions.append(np.full(len(row), way))
-        owners.append(parts[row, column])
+        owners.append(inner[row, column])
     start, direction, owner = (np.concatenate(each).astype(np.int64) for each in (starts, directions, owners))
     names = start * 4 + direction  # unique: an edge and its direction have one pixel on the right
     order = np.argsort(names)
     start, direction, owner, names = start[order], direction[order], owner[order], names[order]
-    end = start + _STEP[direction, 0] * (width - 1) + _STEP[direction, 1]
-    end_row, end_column = np.divmod(end, width - 1)
+    end = start + _STEP[direction, 0] * width + _STEP[direction, 1]
+    end_row, end_column = np.divmod(end, width)
     around = np.stack([parts[end_row + down, end_column + right] for down, right in ((0, 1), (1, 1), (1, 0), (0, 0))])
     every = np.arange(len(end))  # around: north-east, south-east, south-west, north-west of the edge's end
     left = around[direction, every] == owner
