@@ -170,10 +170,10 @@ export class ImageDrawing {
     let changed = patch.place;
     if (patch.acceptedAfter) {
       const now = new Set(patch.acceptedAfter);
-      for (const label of [...now, ...this.accepted]) if (now.has(label) !== this.accepted.has(label)) changed = union(changed, this.roughly(label));
+      for (const label of [...now, ...this.accepted]) if (now.has(label) !== this.accepted.has(label)) changed = union(changed, this.around(label, patch));
       this.accepted = now;
     }
-    for (const label of Object.keys(patch.classesAfter)) changed = union(changed, this.roughly(Number(label)));
+    for (const label of Object.keys(patch.classesAfter)) changed = union(changed, this.around(Number(label), patch));
     if (this.selected.value && this.loadsWhole && !this.index.objects.has(this.selected.value)) this.selected.value = 0;
     this.enqueue(patch);
     this.changedSinceVersion = true;
@@ -181,8 +181,12 @@ export class ImageDrawing {
     this.repaint(changed);
   }
 
-  private roughly(label: number): Rectangle {
-    return this.index.objects.has(label) ? boundsOf(this.tiles, label) : NOTHING;
+  /** Where an object has to be painted anew after a patch. Finding that takes a while, so not for one that the patch made. */
+  private around(label: number, patch: Patch): Rectangle {
+    const pixels = this.index.objects.get(label)?.pixels ?? 0;
+    let inside = 0;
+    for (const value of patch.after) if (value === label) inside++;
+    return inside === pixels ? NOTHING : boundsOf(this.tiles, label);
   }
 
   private enqueue(patch: Patch): void {

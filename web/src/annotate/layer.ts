@@ -13,7 +13,8 @@ interface Painted {
 
 export const MOST_TILES_SEEN = 100;
 const MOST_PAINTED_KEPT = 160;
-const BUDGET_MS = 10;
+/** Time for painting in one frame. Nobody draws before all is painted, so it may take most of it. */
+const BUDGET_MS = 24;
 const OVERVIEW_SIDE = 1400;
 
 /** The canvas with the objects, over the image. Tiles are painted one by one, and again only where labels changed. */

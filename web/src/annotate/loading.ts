@@ -4,7 +4,7 @@ import { LabelTiles, TILE, tileKey, type TileKey } from "../drawing/tiles";
 
 const AT_ONCE = 4;
 /** Tiles come in blocks of this many by this many: fewer requests, still quick to come. */
-const BLOCK = 2;
+const BLOCK = 4;
 
 interface Request {
   tiles: [number, number][];

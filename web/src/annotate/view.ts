@@ -6,6 +6,18 @@ import type { Rectangle } from "../drawing/rectangle";
 
 const WHEEL_STEP = 1.2;
 
+/**
+ * OpenSeadragon adds a style sheet of its own unless it finds one by this mark. The page's content security policy forbids
+ * that, so it finds an element that is called the same and styles nothing.
+ */
+function standInForStyle(): void {
+  const mark = "data-openseadragon-mobile-css";
+  if (document.querySelector(`style[${mark}]`)) return;
+  const element = document.createElementNS("urn:frugalseg", "style");
+  element.setAttribute(mark, "");
+  document.head.append(element);
+}
+
 /** The image, zoomed and moved by OpenSeadragon; places on the page turned into places in the image and back. */
 export class ImageView {
   private readonly viewer: OpenSeadragon.Viewer;
@@ -22,6 +34,7 @@ export class ImageView {
     private readonly moved: () => void,
   ) {
     const last = detail.levels - 1;
+    standInForStyle();
     this.viewer = OpenSeadragon({
       element,
       // The 2d drawer needs no WebGL and places tiles on whole pixels.

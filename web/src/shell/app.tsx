@@ -10,14 +10,15 @@ import icon from "../look/icon.svg";
 import { Icon } from "./icons";
 import { JobStrip } from "./jobs";
 import { progressPath, queuePath, route } from "./route";
-import { project, refreshAll } from "./store";
+import { project, refreshAll, refreshProject } from "./store";
 
 export function App(): JSX.Element {
   const now = route.value;
   const key = now.page === "image" ? `image ${now.id}` : now.page;
-  const load = (): void => void refreshAll().catch(() => undefined);
+  // An image needs the names of the classes only; the lists would make it wait.
+  const load = (): void => void (now.page === "image" ? refreshProject() : refreshAll()).catch(() => undefined);
   useEffect(load, [key]);
-  useEffect(() => onJobFinished(load), []);
+  useEffect(() => onJobFinished(() => void refreshAll().catch(() => undefined)), []);
   useEffect(() => {
     document.title = project.value ? `${project.value.name} · frugalseg` : "frugalseg";
   }, [project.value?.name]);
