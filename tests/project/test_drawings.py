@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -274,3 +276,20 @@ def test_replay_equals_drawing_at_once(
         if save:
             edit = drawings.keep(a, edit, "timer")[1].edit
     assert (shown(project, a) == expected).all()
+
+
+def test_opening_a_project_again_takes_no_lock_away(project: Project, a: int) -> None:
+    """Where a process opened and closed the database file itself, it would lose its locks on it; then another process
+    that ends removes the log under this one, and what is drawn afterwards is gone."""
+    here = Drawings(project)
+    here.draw(a, "e0.0", square("s1", (0, 0, 2, 2), 1))
+    Project.open(project.folder)
+    code = "import sys, pathlib; from frugalseg.project import Drawings, Project; p = Project.open(pathlib.Path(sys.argv[1]))"
+    say = f"{code}; print(Drawings(p).state({a}).edit)"
+    for number in range(2, 5):
+        subprocess.run([sys.executable, "-c", f"{code}; p.mark_usable('b')", str(project.folder)], check=True)
+        here.draw(a, f"e0.{number - 1}", square(f"s{number}", (number, number, 2, 2), number))
+        told = subprocess.run(
+            [sys.executable, "-c", say, str(project.folder)], check=True, capture_output=True, text=True
+        )
+        assert told.stdout.strip() == f"e0.{number}"

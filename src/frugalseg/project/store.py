@@ -270,12 +270,13 @@ def _is_cut(database: Path) -> bool:
     Where there is a log, nothing is said: the file may still have to grow from it.
     """
     in_use = _log_of(database).exists()
-    with database.open("rb") as stream:
-        header, size = stream.read(100), stream.seek(0, 2)
-    if not header.startswith(_MAGIC):
+    if database.stat().st_size < len(_MAGIC):
         raise InputError(database, _REASONS["SQLITE_NOTADB"])
-    page, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
-    return not in_use and size < (65536 if page == 1 else page) * pages
+    # never by opening the file: closing it again would take this process's locks on it away (POSIX), with them SQLite's
+    with explained(database), contextlib.closing(_connect(database)) as connection:
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return not in_use and database.stat().st_size < page * pages
 
 
 def _migrate(folder: Path, database: Path) -> None:
