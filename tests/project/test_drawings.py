@@ -284,7 +284,7 @@ def test_opening_a_project_again_takes_no_lock_away(project: Project, a: int) ->
     here = Drawings(project)
     here.draw(a, "e0.0", square("s1", (0, 0, 2, 2), 1))
     Project.open(project.folder)
-    code = "import sys, pathlib; from frugalseg.project import Drawings, Project; p = Project.open(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from frugalseg.project import *; p = Project.open(pathlib.Path(sys.argv[1]))"
     say = f"{code}; print(Drawings(p).state({a}).edit)"
     for number in range(2, 5):
         subprocess.run([sys.executable, "-c", f"{code}; p.mark_usable('b')", str(project.folder)], check=True)
