@@ -185,7 +185,7 @@ function CanvasNotes({ stage }: { stage: Stage }): JSX.Element {
     <div class="canvas-notes">
       {stage.farOut.value && <p class="pill">Zoom in to draw</p>}
       {overlayHidden.value && <p class="pill">Objects hidden (H)</p>}
-      {stage.showing.value && (
+      {stage.showing.value && !stage.drawing.conflict.value && (
         <p class="pill">
           {stage.showing.value}
           <button type="button" class="small" onClick={() => stage.showOwn()}>

@@ -2,7 +2,7 @@ import { ABSENT, UNKNOWN } from "./tiles";
 
 type Colour = readonly [number, number, number];
 
-/** Okabe and Ito's colours without black, then lighter and darker ones of the same hues. */
+/** Okabe and Ito's colours without black and without the purple, which cannot be seen on stained tissue. */
 export const OBJECT_COLOURS: readonly Colour[] = [
   [230, 159, 0],
   [86, 180, 233],
@@ -10,7 +10,6 @@ export const OBJECT_COLOURS: readonly Colour[] = [
   [240, 228, 66],
   [0, 114, 178],
   [213, 94, 0],
-  [204, 121, 167],
 ];
 
 /** Outlines of classes, where there is more than one; null: the first class keeps the object's own colour. */
@@ -40,7 +39,7 @@ export interface PaintStyle {
 }
 
 export function colourOf(label: number): Colour {
-  return OBJECT_COLOURS[(label * 3) % OBJECT_COLOURS.length]!;
+  return OBJECT_COLOURS[(label - 1) % OBJECT_COLOURS.length]!;
 }
 
 export function css(colour: Colour): string {
