@@ -26,6 +26,9 @@ MAX_BYTES = 2**32
 """Longest text of a file, unpacked."""
 
 _BLANKS = " \t\r\n"
+_DELIMITERS = f"{_BLANKS},:]}}"
+_LONGEST_TAIL = 4096
+"""A number at the end of what has been read may go on, but not for longer than this."""
 
 
 class _NotFiniteError(ValueError):
@@ -86,7 +89,8 @@ class JsonStream:
                     self._fail(_reason(error))
                 wanted *= 2
             else:
-                if end < len(self._text) or not self._more(CHUNK):  # a number may go on behind what was read
+                whole = self._text[end : end + 1] in _DELIMITERS or len(self._text) - end > _LONGEST_TAIL
+                if (whole and end < len(self._text)) or not self._more(CHUNK):
                     self._at = end
                     return found
 
