@@ -16,7 +16,7 @@ from frugalseg.images import image_stem, is_image_name
 from frugalseg.images.guard import system_reason
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
-_OBJECTS = frozenset({"annotation", "detection", "cell"})
+_OBJECTS = ("annotation", "detection", "cell")
 
 
 def read_geojson(path: Path, wanted: Wanted) -> AnnotationSet:
@@ -70,7 +70,7 @@ def _features(stream: JsonStream, about: dict[str, Any]) -> Iterator[Any]:
     if stream.peek() == "[":
         yield from stream.items()
         return stream.end()
-    single: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     has_list = False
     for name in stream.members():
         if name == "features" and stream.peek() == "[":
@@ -81,10 +81,10 @@ def _features(stream: JsonStream, about: dict[str, Any]) -> Iterator[Any]:
         if name == "frugalseg" and isinstance(value, dict):
             about.update(value)
         elif name in ("type", "geometry", "properties"):
-            single[name] = value
+            members[name] = value
     stream.end()
-    if single.get("type") == "Feature":
-        yield single
+    if members.get("type") == "Feature":
+        yield members
     elif not has_list:
         raise InputError(stream.path, "is no GeoJSON collection of features")
     return None
