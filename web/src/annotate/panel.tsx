@@ -4,6 +4,7 @@ import type { Signal } from "@preact/signals";
 import { postJob, said } from "../api/requests";
 import { CLASS_COLOURS, css } from "../drawing/paint";
 import { project } from "../shell/store";
+import { counted } from "../shell/words";
 import { accept, acceptAll, setClass, type Actions } from "./commands";
 import * as settings from "./settings";
 import type { Stage } from "./stage";
@@ -86,7 +87,7 @@ function Count({ stage }: { stage: Stage }): JSX.Element {
   const n = stage.drawing.index.objects.size;
   return (
     <p class="fine" data-testid="object-count" data-count={n}>
-      {n} {n === 1 ? "object" : "objects"}
+      {counted(n, "object")}
       {stage.drawing.loadsWhole ? "" : " in what is loaded"}
     </p>
   );

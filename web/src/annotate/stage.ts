@@ -13,6 +13,8 @@ import { TOOLS } from "./tools";
 import type { Press, Tool } from "./tools/tool";
 import { ImageView } from "./view";
 
+const MESSAGE_MS = 10_000;
+
 /** The drawing of an image, its view and the active tool, brought together on the page. */
 export class Stage {
   readonly view: ImageView;
@@ -28,6 +30,7 @@ export class Stage {
   private readonly pen: CanvasRenderingContext2D;
   private readonly stops: (() => void)[] = [];
   private frame = 0;
+  private messageEnds: ReturnType<typeof setTimeout> | undefined;
   private selectedBefore = 0;
   private otherLoader: TileLoader | null = null;
 
@@ -192,6 +195,8 @@ export class Stage {
     // The same words again are told again.
     this.message.value = "";
     this.message.value = text;
+    clearTimeout(this.messageEnds);
+    this.messageEnds = setTimeout(() => (this.message.value = ""), MESSAGE_MS);
   }
 
   pointAt(at: Press): void {
@@ -270,6 +275,7 @@ export class Stage {
     this.tool.cancel();
     this.stops.forEach((stop) => stop());
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.messageEnds);
     this.drawing.repaint = () => undefined;
     this.layer.destroy();
     this.view.destroy();

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { getVersions, said } from "../api/requests";
 import type { VersionRow } from "../api/contract";
 import { Icon } from "../shell/icons";
-import { when } from "../shell/words";
+import { counted, sourceWords, when } from "../shell/words";
 import type { Stage } from "./stage";
 
 /** Old versions of the drawing: look at one, then restore it. */
@@ -48,7 +48,8 @@ export function VersionDrawer({ stage, onClose }: { stage: Stage; onClose: () =>
           <li key={row.version} data-testid="version" class={shown === row.version ? "shown" : ""}>
             <strong>Version {row.version}</strong>
             <span class="fine">
-              {when(row.created_at)} · {row.source} · {row.n_objects} objects{row.complete ? " · complete" : ""}
+              {when(row.created_at)} · {sourceWords(row.source)} · {counted(row.n_objects, "object")}
+              {row.complete ? " · complete" : ""}
             </span>
             <div class="row">
               <button type="button" class="small" aria-pressed={shown === row.version} onClick={() => (shown === row.version ? stage.showOwn() : preview(row.version))}>

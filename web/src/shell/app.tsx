@@ -78,7 +78,14 @@ function Counts(): JSX.Element {
   const p = project.value!;
   return (
     <span class="counts" data-testid="counts">
-      <b>{p.n_annotated}</b> of {p.n_images - p.n_unusable} images annotated · <b>{p.cost.objects}</b> objects
+      <b>{p.n_annotated}</b> of {p.n_pool || p.n_images} images annotated
+      {p.n_validation > 0 && (
+        <>
+          {" "}
+          · <b>{p.n_validation_annotated}</b> of {p.n_validation} for validation
+        </>
+      )}{" "}
+      · <b>{p.cost.objects}</b> objects
     </span>
   );
 }

@@ -19,3 +19,21 @@ export function ordinal(n: number): string {
   const rest = n % 100;
   return `${n}${ends[(rest - 20) % 10] ?? ends[rest] ?? ends[0]}`;
 }
+
+export function counted(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+const SOURCES: Record<string, string> = {
+  "page:submit": "marked complete",
+  "page:leave": "on leaving the image",
+  "page:timer": "while drawing",
+  "page:resolve": "after a conflict",
+  "page:before-restore": "before a version was restored",
+};
+
+/** How a version came to be; what is not known is said as the server says it. */
+export function sourceWords(source: string): string {
+  const restored = /^restore:(\d+)$/.exec(source);
+  return restored ? `version ${restored[1]} restored` : (SOURCES[source] ?? source);
+}
