@@ -173,6 +173,13 @@ def test_run_lengths_are_those_of_the_judge(labels: Labels) -> None:
     np.testing.assert_array_equal(pixels.T, mask)
 
 
+def test_run_lengths_of_a_large_area() -> None:
+    mask = np.ones((3000, 3500), dtype=bool)
+    mask[500:900, 1300:1500] = mask[:, 2000] = mask[0, :7] = False
+    theirs = judge.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert pack(close(encode_box(mask, 0, 0, 3000), mask.size)) == theirs
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=12))
 def test_packing_goes_both_ways(counts: list[int]) -> None:

@@ -31,12 +31,17 @@ def encode_box(mask: Mask, x: int, y: int, height: int) -> list[int]:
     height
         Of the whole image.
     """
-    columns, rows = np.nonzero(mask.T)
-    places = (columns.astype(np.int64) + x) * height + rows + y
-    breaks = np.flatnonzero(np.diff(places) != 1) + 1
-    starts, stops = places[np.r_[0, breaks]], places[np.r_[breaks - 1, len(places) - 1]] + 1
-    edges = np.column_stack([starts, stops]).ravel()
-    return np.diff(edges, prepend=0).tolist()
+    edges = []
+    width = max(1, 2**22 // mask.shape[0])
+    for first in range(0, mask.shape[1], width):  # few columns at a time: all would take many times the mask's memory
+        columns = np.zeros((len(mask.T[first : first + width]), mask.shape[0] + 2), dtype=np.int8)
+        columns[:, 1:-1] = mask.T[first : first + width]
+        column, row = np.nonzero(np.diff(columns, axis=1))  # where runs begin and end, in turn
+        edges.append((column.astype(np.int64) + first + x) * height + row + y)
+    places = np.concatenate(edges)
+    joined = np.flatnonzero(places[1:-1:2] == places[2::2]) * 2 + 1  # a run to the column's end goes on in the next one
+    kept = np.delete(places, np.concatenate([joined, joined + 1]))
+    return list(map(int, np.diff(kept, prepend=0)))
 
 
 def close(counts: list[int], size: int) -> list[int]:
