@@ -126,4 +126,4 @@ def _edges(labels: LabelMap) -> NDArray[np.bool_]:
     """Pixels beside another label, on both sides of the border."""
     padded = np.pad(labels, 1, mode="edge")
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return np.logical_or.reduce([each != labels for each in neighbours])
+    return np.asarray(np.logical_or.reduce([each != labels for each in neighbours]))
