@@ -11,5 +11,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 800,
   },
+  worker: { format: "es" },
   server: { proxy: { "/api": process.env.FRUGALSEG_SERVER ?? "http://127.0.0.1:8765" } },
 });

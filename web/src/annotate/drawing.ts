@@ -1,10 +1,10 @@
 import { signal } from "@preact/signals";
 import { getImage, getVersions, postStroke, postVersion, resolveConflict, restoreVersion, startFrom } from "../api/requests";
 import type { EditAnswer, ImageDetail } from "../api/contract";
-import { deflateLabels } from "../drawing/codec";
+import { deflateAside } from "../drawing/deflating";
 import { History } from "../drawing/history";
 import { ObjectIndex, boundsOf, tilesGoingOn } from "../drawing/objects";
-import { Recorder, isIdle, isWhole, labelsTouched, type Patch } from "../drawing/patch";
+import { Recorder, isIdle, isWhole, type Patch } from "../drawing/patch";
 import { rebased } from "../drawing/rebase";
 import { isEmpty, union, NOTHING, type Rectangle } from "../drawing/rectangle";
 import { ABSENT, LabelTiles, TILE } from "../drawing/tiles";
@@ -38,6 +38,8 @@ export class ImageDrawing {
   /** Called with the part of the image to be painted again; null for all of it. */
   repaint: (r: Rectangle | null) => void = () => undefined;
   private savedNext = 1;
+  /** The first number that was free when the drawing was opened: objects from here on were drawn, not proposed. */
+  private firstOwn = 1;
   private changedSinceVersion = false;
 
   constructor(detail: ImageDetail) {
@@ -77,19 +79,19 @@ export class ImageDrawing {
   }
 
   isProposed(label: number): boolean {
-    return this.isProposal && !this.accepted.has(label);
+    return this.isProposal && label < this.firstOwn && !this.accepted.has(label);
   }
 
   /** The objects of the loaded tiles that are proposed and that nobody has looked at. */
   openProposals(): number[] {
-    return this.isProposal ? [...this.index.objects.keys()].filter((label) => !this.accepted.has(label)) : [];
+    return [...this.index.objects.keys()].filter((label) => this.isProposed(label));
   }
 
   private take(detail: ImageDetail): void {
     this.detail.value = detail;
     this.classes = new Map(Object.entries(detail.object_classes).map(([label, c]) => [Number(label), c]));
     this.accepted = new Set(detail.accepted);
-    this.nextLabel = this.savedNext = detail.next_label;
+    this.nextLabel = this.savedNext = this.firstOwn = detail.next_label;
   }
 
   private tilesCame(came: [number, number][]): void {
@@ -135,16 +137,15 @@ export class ImageDrawing {
   async commit(recorded: Patch, more: { classes?: Record<number, number | null>; accept?: readonly number[] } = {}): Promise<void> {
     const patch = { ...recorded };
     if (!isWhole(patch.after)) await this.complete(patch);
-    this.index.change(patch.place, patch.before, patch.after);
-    const touched = labelsTouched(patch.before, patch.after);
+    const touched = this.index.change(patch.place, patch.before, patch.after);
     patch.classesAfter = { ...more.classes };
-    for (const label of touched) {
+    for (const label of touched.keys()) {
       if (!this.index.objects.has(label) && this.loadsWhole && this.classes.has(label)) patch.classesAfter[label] = null;
       this.nextLabel = Math.max(this.nextLabel, label + 1);
     }
     patch.classesBefore = Object.fromEntries(Object.keys(patch.classesAfter).map((label) => [label, this.classes.get(Number(label)) ?? null]));
     if (this.isProposal) {
-      const now = new Set([...this.accepted, ...touched, ...(more.accept ?? [])]);
+      const now = new Set([...this.accepted, ...touched.keys(), ...(more.accept ?? [])]);
       if (now.size !== this.accepted.size) {
         patch.acceptedBefore = [...this.accepted];
         patch.acceptedAfter = [...now];
@@ -152,7 +153,7 @@ export class ImageDrawing {
     }
     if (isIdle(patch)) return;
     this.history.add(patch);
-    this.apply(patch);
+    this.apply(patch, touched, true);
   }
 
   /** A rectangle is sent whole, so parts of it that are not loaded (and were not changed) are fetched first. */
@@ -162,37 +163,38 @@ export class ImageDrawing {
     for (const half of ["before", "after"] as const) patch[half] = patch[half].map((label, i) => (label === ABSENT ? labels[i]! : label));
   }
 
-  private apply(patch: Patch): void {
+  /** `painted`: the tool has shown the new labels already; only looks that follow from classes and acceptance are left. */
+  private apply(patch: Patch, touched: ReadonlyMap<number, number>, painted: boolean): void {
     for (const [label, c] of Object.entries(patch.classesAfter)) {
       if (c === null) this.classes.delete(Number(label));
       else this.classes.set(Number(label), c);
     }
-    let changed = patch.place;
+    let changed = painted ? NOTHING : patch.place;
+    // Finding an object takes a while; one that the patch made lies inside it.
+    const around = (label: number): Rectangle => {
+      const pixels = this.index.objects.get(label)?.pixels ?? 0;
+      return pixels === (touched.get(label) ?? 0) ? patch.place : boundsOf(this.tiles, label);
+    };
     if (patch.acceptedAfter) {
       const now = new Set(patch.acceptedAfter);
-      for (const label of [...now, ...this.accepted]) if (now.has(label) !== this.accepted.has(label)) changed = union(changed, this.around(label, patch));
+      const other = [...now, ...this.accepted].filter((label) => now.has(label) !== this.accepted.has(label) && label < this.firstOwn);
       this.accepted = now;
+      for (const label of other) changed = union(changed, around(label));
     }
-    for (const label of Object.keys(patch.classesAfter)) changed = union(changed, this.around(Number(label), patch));
+    for (const [label, c] of Object.entries(patch.classesAfter)) {
+      if ((c ?? 0) !== (patch.classesBefore[Number(label)] ?? 0)) changed = union(changed, around(Number(label)));
+    }
     if (this.selected.value && this.loadsWhole && !this.index.objects.has(this.selected.value)) this.selected.value = 0;
     this.enqueue(patch);
     this.changedSinceVersion = true;
     this.revision.value++;
-    this.repaint(changed);
-  }
-
-  /** Where an object has to be painted anew after a patch. Finding that takes a while, so not for one that the patch made. */
-  private around(label: number, patch: Patch): Rectangle {
-    const pixels = this.index.objects.get(label)?.pixels ?? 0;
-    let inside = 0;
-    for (const value of patch.after) if (value === label) inside++;
-    return inside === pixels ? NOTHING : boundsOf(this.tiles, label);
+    if (!isEmpty(changed)) this.repaint(changed);
   }
 
   private enqueue(patch: Patch): void {
     const stroke = crypto.randomUUID();
     const { place } = patch;
-    const labels = isEmpty(place) ? Promise.resolve("") : deflateLabels(patch.after);
+    const labels = isEmpty(place) ? Promise.resolve("") : deflateAside(patch.after);
     const body = {
       stroke,
       tool: patch.tool,
@@ -216,8 +218,7 @@ export class ImageDrawing {
     if (!patch) return false;
     await this.loader.ensure(patch.place);
     this.tiles.write(patch.place, patch.after);
-    this.index.change(patch.place, patch.before, patch.after);
-    this.apply(patch);
+    this.apply(patch, this.index.change(patch.place, patch.before, patch.after), false);
     return true;
   }
 

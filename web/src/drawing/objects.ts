@@ -27,16 +27,25 @@ export class ObjectIndex {
     }
   }
 
-  change(r: Rectangle, before: Int32Array, after: Int32Array): void {
-    for (let i = 0; i < before.length; i++) {
-      const old = before[i]!;
-      const now = after[i]!;
-      if (old === now) continue;
-      const x = r.x + (i % r.w);
-      const y = r.y + Math.floor(i / r.w);
-      if (old > 0) this.addRun(old, x, y, 1, -1);
-      if (now > 0) this.addRun(now, x, y, 1, 1);
+  /** Follows a change of a rectangle, run by run. Tells which objects it touched, and how many pixels each of them gained. */
+  change(r: Rectangle, before: Int32Array, after: Int32Array): Map<number, number> {
+    const touched = new Map<number, number>();
+    for (let y = 0; y < r.h; y++) {
+      const end = (y + 1) * r.w;
+      for (let i = y * r.w; i < end; ) {
+        const old = before[i]!;
+        const now = after[i]!;
+        const start = i++;
+        if (old === now) continue;
+        while (i < end && before[i] === old && after[i] === now) i++;
+        const x = r.x + start - y * r.w;
+        if (old > 0) this.addRun(old, x, r.y + y, i - start, -1);
+        if (now > 0) this.addRun(now, x, r.y + y, i - start, 1);
+        if (old > 0 && !touched.has(old)) touched.set(old, 0);
+        if (now > 0) touched.set(now, (touched.get(now) ?? 0) + i - start);
+      }
     }
+    return touched;
   }
 
   centre(label: number): { x: number; y: number } | null {

@@ -32,17 +32,6 @@ export function isIdle(patch: Patch): boolean {
   return isEmpty(patch.place) && Object.keys(patch.classesAfter).length === 0 && patch.acceptedAfter === null;
 }
 
-/** Objects any of whose pixels a patch changed. */
-export function labelsTouched(before: Int32Array, after: Int32Array): Set<number> {
-  const found = new Set<number>();
-  for (let i = 0; i < before.length; i++) {
-    if (before[i] === after[i]) continue;
-    if (before[i]! > 0) found.add(before[i]!);
-    if (after[i]! > 0) found.add(after[i]!);
-  }
-  return found;
-}
-
 /** Writes labels and remembers what was there: a tile is copied when it is first written to. */
 export class Recorder {
   private readonly originals = new Map<TileKey, Int32Array>();
@@ -94,8 +83,8 @@ export class Recorder {
   }
 
   /** Labels as they were before. */
-  private before(r: Rectangle): Int32Array {
-    const old = this.tiles.read(r);
+  private before(r: Rectangle, now: Int32Array): Int32Array {
+    const old = now.slice();
     for (const [key, original] of this.originals) {
       const [column, row] = key.split(",").map(Number) as [number, number];
       const part = intersection(r, this.tiles.place(column, row));
@@ -109,9 +98,8 @@ export class Recorder {
 
   finish(tool: string): Patch {
     const place = this.place;
-    const before = this.before(place);
     const after = this.tiles.read(place);
-    // Parts of the rectangle on tiles that are not loaded cannot be sent: nothing there was changed either.
+    const before = this.before(place, after);
     return {
       tool,
       place: isEmpty(place) ? NOTHING : place,
@@ -127,7 +115,7 @@ export class Recorder {
   /** Puts everything back. */
   revert(): Rectangle {
     const place = this.place;
-    if (!isEmpty(place)) this.tiles.write(place, this.before(place));
+    if (!isEmpty(place)) this.tiles.write(place, this.before(place, this.tiles.read(place)));
     this.originals.clear();
     return place;
   }

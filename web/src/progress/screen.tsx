@@ -13,7 +13,7 @@ export function ProgressScreen(): JSX.Element {
     <main class="content">
       <h1>Progress</h1>
       <div class="figures">
-        <Figure value={p.n_annotated} name={`of ${p.n_pool || p.n_images} images annotated`} />
+        <Figure value={p.n_annotated} name={`of ${p.n_images - p.n_validation - p.n_unusable} images annotated`} />
         <Figure value={p.cost.objects} name="objects drawn" />
         <Figure value={Math.round(p.cost.contour_px)} name="pixels of contour" />
         <Figure value={p.n_validation_annotated} name={`of ${p.n_validation} validation images`} />

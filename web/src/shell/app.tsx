@@ -78,7 +78,7 @@ function Counts(): JSX.Element {
   const p = project.value!;
   return (
     <span class="counts" data-testid="counts">
-      <b>{p.n_annotated}</b> of {p.n_pool || p.n_images} images annotated
+      <b>{p.n_annotated}</b> of {p.n_images - p.n_validation - p.n_unusable} images annotated
       {p.n_validation > 0 && (
         <>
           {" "}
