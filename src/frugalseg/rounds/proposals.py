@@ -136,13 +136,17 @@ def _write(
 
 
 def placed(image: ProjectImage, parts: Sequence[tuple[Sample, Finding]]) -> LabelMap:
-    """Objects of one image's windows in a label map of the whole image, numbered on from window to window."""
+    """Objects of one image's windows in a label map of the whole image, numbered on from window to window.
+
+    Where windows overlap, the one that was suggested first counts.
+    """
     labels: LabelMap = np.zeros((image.height, image.width), dtype=np.int32)
-    highest = 0
+    free = np.ones(labels.shape, dtype=bool)
     for sample, finding in parts:
-        part = np.where(finding.labels > 0, finding.labels + highest, 0)
-        labels[_within(sample, labels.shape, 1.0)] = part
-        highest = max(highest, int(part.max(initial=0)))
+        there = _within(sample, labels.shape, 1.0)
+        part = np.where((finding.labels > 0) & free[there], finding.labels + int(labels.max()), 0)
+        labels[there] = np.where(free[there], part, labels[there])
+        free[there] = False
     return labels
 
 
