@@ -244,12 +244,12 @@ export class ImageDrawing {
     if (this.changedSinceVersion && !this.blocked) void this.submit(null, why);
   }
 
-  /** On closing the page there is no time for a queue: one request that outlives the page. */
-  leavePage(): void {
-    if (this.changedSinceVersion && this.queue.idle && !this.blocked) {
-      this.changedSinceVersion = false;
-      postVersion(this.id, this.queue.edit, null, "leave", true).catch(() => undefined);
-    }
+  /** On closing the page there is no time for a queue: one request that outlives the page. Tells whether it was sent. */
+  leavePage(): boolean {
+    if (!this.changedSinceVersion || !this.queue.idle || this.blocked) return false;
+    this.changedSinceVersion = false;
+    postVersion(this.id, this.queue.edit, null, "leave", true).catch(() => undefined);
+    return true;
   }
 
   async restore(version: number): Promise<void> {

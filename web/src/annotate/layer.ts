@@ -95,7 +95,7 @@ export class LabelLayer {
       this.canvas.height = height;
       this.all = true;
     }
-    const line = Math.max(1, Math.min(16, 2 ** Math.round(Math.log2(1.4 / this.view.scale))));
+    const line = Math.max(1, Math.min(16, 2 ** Math.round(Math.log2(2.2 / this.view.scale))));
     if (line !== this.line) {
       this.line = line;
       this.restyle();
@@ -170,12 +170,6 @@ export class LabelLayer {
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     const whole = this.tiles.whole;
     const fill = (picture: HTMLCanvasElement): void => pen.drawImage(picture, x(0), y(0), x(whole.w) - x(0), y(whole.h) - y(0));
-    pen.imageSmoothingEnabled = true;
-    if (this.uncertainty && this.uncertaintyOpacity > 0) {
-      pen.globalAlpha = this.uncertaintyOpacity;
-      fill(this.uncertainty);
-      pen.globalAlpha = 1;
-    }
     pen.imageSmoothingEnabled = scale < 1;
     if (!this.hidden) {
       if (far) this.drawOverview(fill);
@@ -185,6 +179,12 @@ export class LabelLayer {
         const p = this.tiles.place(column, row);
         pen.drawImage(tile.canvas, 0, 0, p.w, p.h, x(p.x), y(p.y), x(p.x + p.w) - x(p.x), y(p.y + p.h) - y(p.y));
       }
+    }
+    pen.imageSmoothingEnabled = true;
+    if (this.uncertainty && this.uncertaintyOpacity > 0) {
+      pen.globalAlpha = this.uncertaintyOpacity;
+      fill(this.uncertainty);
+      pen.globalAlpha = 1;
     }
     pen.restore();
   }

@@ -1,13 +1,35 @@
-import { getImage } from "../api/requests";
+import { getImage, postVersion, Refused } from "../api/requests";
+import type { ImageDetail } from "../api/contract";
 import { ImageDrawing } from "./drawing";
 
 /** Drawings with something unsaved live on after their screen is closed, until all is stored. */
 const alive = new Map<number, ImageDrawing>();
 
+const leftMark = (id: number): string => `frugalseg.left.${id}`;
+
+/**
+ * The image as it is once the version that this tab asked for on its way out has been made. That request may still be under way
+ * after a reload; asking for the same version again settles it, whichever comes first.
+ */
+async function settledImage(id: number): Promise<ImageDetail> {
+  const left = sessionStorage.getItem(leftMark(id)) !== null;
+  sessionStorage.removeItem(leftMark(id));
+  for (let attempt = 0; ; attempt++) {
+    const detail = await getImage(id);
+    if (!left) return detail;
+    try {
+      await postVersion(id, detail.edit, null, "leave");
+      return await getImage(id);
+    } catch (error) {
+      if (!(error instanceof Refused) || attempt >= 3) return detail;
+    }
+  }
+}
+
 export async function openDrawing(id: number): Promise<ImageDrawing> {
   const known = alive.get(id);
   if (known && !known.queue.idle) return known;
-  const drawing = new ImageDrawing(await getImage(id));
+  const drawing = new ImageDrawing(await settledImage(id));
   alive.set(id, drawing);
   return drawing;
 }
@@ -24,5 +46,7 @@ export function anythingUnsaved(): boolean {
 addEventListener("beforeunload", (event) => {
   if (anythingUnsaved()) event.preventDefault();
 });
-addEventListener("pagehide", () => alive.forEach((drawing) => drawing.leavePage()));
+addEventListener("pagehide", () => {
+  for (const drawing of alive.values()) if (drawing.leavePage()) sessionStorage.setItem(leftMark(drawing.id), "");
+});
 addEventListener("online", () => alive.forEach((drawing) => drawing.queue.hurry()));

@@ -33,7 +33,7 @@ export const opacity = remembered<number>("opacity", 0.4);
 export const outlinesOnly = remembered<boolean>("outlines", false);
 export const overlayHidden = signal(false);
 export const uncertaintyShown = signal(false);
-export const uncertaintyOpacity = remembered<number>("uncertainty", 0.6);
+export const uncertaintyOpacity = remembered<number>("uncertainty", 0.8);
 
 export const brightness = remembered<number>("brightness", 1);
 export const contrast = remembered<number>("contrast", 1);

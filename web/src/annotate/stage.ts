@@ -107,7 +107,7 @@ export class Stage {
       data.data[i] = 120 + 135 * v;
       data.data[i + 1] = 240 * v * v;
       data.data[i + 2] = 200 * (1 - v);
-      data.data[i + 3] = 255 * Math.min(1, 0.1 + 1.6 * v);
+      data.data[i + 3] = 255 * Math.min(1, 3 * v);
     }
     pen.putImageData(data, 0, 0);
     this.layer.uncertainty = canvas;

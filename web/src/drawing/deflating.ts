@@ -24,6 +24,8 @@ function start(): Worker {
 }
 
 export async function deflateAside(labels: Int32Array): Promise<string> {
+  // In a task of its own: copying a large stroke to the other thread takes a while.
+  await new Promise((go) => setTimeout(go));
   try {
     worker ??= start();
     const it = worker;

@@ -66,9 +66,8 @@ function lookOf(label: number, style: PaintStyle): Look {
   const chosen = label === style.selected;
   const fillAlpha = style.outlinesOnly ? 0 : Math.min(1, style.opacity * (chosen ? 1.4 : 1));
   const dashed = style.isProposed(label);
-  const outline: Colour = chosen ? [255, 255, 255] : style.classOf ? (CLASS_COLOURS[style.classOf(label) % CLASS_COLOURS.length] ?? colour) : colour;
-  const dark: Colour = [20, 24, 28];
-  return { reach: chosen ? 2 * style.line : style.line, fill: packed(colour, fillAlpha), outline: packed(outline, 1), dashed, gap: packed(dark, 0.85) };
+  const outline: Colour = chosen && !dashed ? [255, 255, 255] : style.classOf ? (CLASS_COLOURS[style.classOf(label) % CLASS_COLOURS.length] ?? colour) : colour;
+  return { reach: chosen ? 2 * style.line : style.line, fill: packed(colour, fillAlpha), outline: packed(outline, 1), dashed, gap: packed([255, 255, 255], 0.95) };
 }
 
 /** The selected object's outline is twice as wide as the others. */
