@@ -200,6 +200,17 @@ class TestRounds:
         assert (statuses(annotated), queue.get(job.id).status) == (["trained"], "done")
         assert queue.list()[0].kind == "suggest"
 
+    def test_what_follows_is_added_once(self, annotated: Project) -> None:
+        queue = JobQueue(annotated)
+        do(annotated, "train", TINY)
+        job = queue.add("train", {**TINY, "then_suggest": 1}, "page")
+        queue.claim(job.id)
+        queue.report(job.id, 4, 4, round=0)
+        queue.add("suggest", {"k": 1}, "page")
+        queue.retry(job.id, "killed")
+        assert main(["job", str(annotated.folder), str(job.id)]) == 0
+        assert [each.kind for each in queue.list()] == ["suggest", "train", "train"]
+
     @staticmethod
     def fail(*what: Any, **more: Any) -> None:
         raise KeyboardInterrupt

@@ -48,13 +48,16 @@ def _train(project: Project, job: Job, work: Work) -> None:
     from frugalseg.cli.project_training import train_planned
     from frugalseg.project import JobQueue
 
+    queue = JobQueue(project)
     asked, plan = _read_training(job)
     newest = project.newest_round()
     own = newest is not None and newest.number == job.round
     if not (own and newest is not None and newest.status == "trained"):  # else only what follows is left
         train_planned(project, dataclasses.replace(plan, abandon=not own), work, wait=True)
-    if asked.then_suggest is not None:
-        JobQueue(project).add("suggest", {"k": asked.then_suggest}, job.source)
+    following = {"k": asked.then_suggest}
+    added = job.attempts and any(each.id > job.id and dict(each.settings) == following for each in queue.list())
+    if asked.then_suggest is not None and not added:  # it was, if the process before died right after
+        queue.add("suggest", following, job.source)
 
 
 def _read_training(job: Job) -> tuple[TrainJob, RoundPlan]:

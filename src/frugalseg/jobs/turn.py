@@ -202,14 +202,16 @@ class Work:
             self._thread.join()
 
     def _run(self) -> None:
-        asked = False
-        ended = False
+        asked = ended = False
+        said = ""
         while not ended:
             ended = self._ended.wait(POLL_S)
             try:
                 row = self._note()
             except (FrugalsegError, OSError) as error:  # the work itself does not depend on it
-                log.warning("job %d: %s", self._job.id, error)
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("job %d: %s", self._job.id, said)
                 continue
             if row.cancel and not asked and not ended:
                 asked = True
