@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,25 @@ class Server:
         self.process.wait()
 
 
-def start_server(project: Path, *, before: list[str] | None = None, log: Path | None = None) -> Server:
-    """Start a server on a port that is free, and wait until it listens."""
-    command = [*(before or []), sys.executable, "-m", "frugalseg", "serve", str(project), "--no-browser", "--port", "0"]
+def start_server(
+    project: Path,
+    *,
+    before: list[str] | None = None,
+    log: Path | None = None,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Server:
+    """Start a server on a port (0: one that is free), and wait until it listens."""
+    command = [*(before or []), sys.executable, "-m", "frugalseg", "serve", str(project), "--no-browser"]
     errors = (log or project.parent / "server.log").open("a")
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        [*command, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env={**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"},
+        cwd=cwd,
     )
     assert process.stdout is not None
     began = time.monotonic()
