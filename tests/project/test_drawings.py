@@ -144,6 +144,7 @@ def test_a_mask_imported_meanwhile_is_settled_without_loss(project: Project, a: 
     assert (drawings.version_labels(a, 2) == drawn).all()
     assert (shown(project, a) == (drawn if mine else two_objects())).all()
     assert (version.version, state.edit) == ((2, "v2.0") if mine else (3, "v3.0"))
+    assert version.complete is not mine, "an unfinished drawing is not finished because the imported mask was"
 
 
 def test_proposal_is_the_start_and_can_be_declined(project: Project, a: int) -> None:

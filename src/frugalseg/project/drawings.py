@@ -165,17 +165,24 @@ class Drawings:
             return self._repeat(draft, version), self.state(image_id)
 
     def resolve(self, image_id: int, edit: str, mine: bool) -> tuple[Annotation, Draft]:
-        """Settle a drawing beside which a newer version came: both become versions, the chosen one the newest."""
+        """Settle a drawing beside which a newer version came: both become versions, the chosen one the newest.
+
+        The drawing is as complete as the version that it began from.
+        """
         with project_lock(self._store.folder):
             with self._store.read() as session:
                 draft = load_draft(session, self._store.folder, image_id)
             theirs = draft.image.annotation
             if draft.edit != edit or not draft.n_strokes or theirs is None or not draft.outdated:
                 raise ConflictError(draft.image.name, draft.edit, "changed elsewhere")
-            written = self._write_version(draft, "page:resolve", theirs.complete)
+            written = self._write_version(draft, "page:resolve", self._was_complete(draft))
             if mine:
                 return written, self.state(image_id)
             return self._repeat(self.state(image_id), theirs.version), self.state(image_id)
+
+    def _was_complete(self, draft: Draft) -> bool:
+        """Whether the version that a drawing began from was complete; what somebody else's says counts for nothing."""
+        return draft.base[0] == "v" and self._version(draft.image.name, int(draft.base[1:])).complete
 
     def version_labels(self, image_id: int, version: int) -> LabelMap:
         """The labels of an old version, shape (H, W)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from frugalseg.arrays import Image, LabelMap
+from frugalseg.errors import FrugalsegError
 from frugalseg.images import read_image
 from frugalseg.project import ProjectImage
 
@@ -59,6 +61,18 @@ class Pictures:
         self._kept: OrderedDict[str, _Pyramid] = OrderedDict()
         self._lock = threading.Lock()
         self._decoding: dict[str, threading.Lock] = {}
+
+    def prepare(self, image: ProjectImage) -> None:
+        """Decode an image in the background, since its tiles will be asked for next."""
+        with self._lock:
+            if image.sha256 in self._kept:
+                return
+        threading.Thread(target=self._quietly, args=(image,), daemon=True).start()
+
+    def _quietly(self, image: ProjectImage) -> None:
+        with contextlib.suppress(FrugalsegError, OSError):  # who asks for a tile is told
+            pyramid = self._pyramid(image)
+            pyramid.level(n_levels(image.width, image.height) - 1)
 
     def tile(self, image: ProjectImage, level: int, column: int, row: int) -> bytes:
         """A tile as JPEG; the caller has made sure that it exists."""

@@ -39,6 +39,7 @@ def drawing_routes(context: Context) -> APIRouter:
 
     @routes.get("")
     def state(image_id: Id) -> Document:
+        context.pictures.prepare(context.image(image_id))
         draft = drawings.state(image_id)
         folder, name = context.project.folder, draft.image.name
         shown = any(uncertainty_file(folder, each.number, name).is_file() for each in context.project.rounds())
