@@ -79,9 +79,8 @@ def _show(document: dict[str, Any]) -> None:
         between = "" if each["low"] is None else f" [{each['low']:.3f}, {each['high']:.3f}]"
         print(f"round {each['number']}: {each['n_labelled']} images, validation object Dice {dice}{between}")
     if document["interrupted_round"] is not None:
-        print(
-            f"round {document['interrupted_round']} was interrupted: 'frugalseg train' goes on with it, or gives it up with --abandon"
-        )
+        ways = "'frugalseg train' goes on with it, or gives it up with --abandon"
+        print(f"round {document['interrupted_round']} was interrupted: {ways}")
     ahead = document["outlook"]
     gain = "" if ahead["gain"] is None else f"about {ahead['gain']:+.3f} object Dice, "
     print(f"the next round: {gain}{ahead['reason']}")
