@@ -51,6 +51,7 @@ def set_up(page: Page, project: Project, files: list[Path], pictures: Pictures) 
     page.get_by_role("textbox", name="Class 1").fill("gland")
     pictures.take(page, "1-classes")
     page.get_by_role("button", name="Next").click()
+    expect(page.get_by_test_id("drop")).to_be_visible()
     assert Project.open(project.folder).class_names == ("gland",)
     with page.expect_file_chooser() as chosen:
         page.get_by_text("Choose a folder").click()

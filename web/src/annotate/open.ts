@@ -43,10 +43,20 @@ export function anythingUnsaved(): boolean {
   return [...alive.values()].some((drawing) => !drawing.queue.idle);
 }
 
+/** Changes that are drawn and not stored. */
+export function unsavedChanges(): number {
+  return [...alive.values()].reduce((sum, drawing) => sum + drawing.queue.pending.filter((task) => task.patch).length, 0);
+}
+
+/** Tries to store at once what waits. */
+export function hurryAll(): void {
+  alive.forEach((drawing) => drawing.queue.hurry());
+}
+
 addEventListener("beforeunload", (event) => {
   if (anythingUnsaved()) event.preventDefault();
 });
 addEventListener("pagehide", () => {
   for (const drawing of alive.values()) if (drawing.leavePage()) sessionStorage.setItem(leftMark(drawing.id), "");
 });
-addEventListener("online", () => alive.forEach((drawing) => drawing.queue.hurry()));
+addEventListener("online", hurryAll);

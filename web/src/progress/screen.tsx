@@ -100,11 +100,14 @@ function lossSeries(rows: readonly ProgressRow[]): Series[] {
   const found = new Map<string, { name: string; colour: number; dashed: boolean; points: { x: number; y: number }[] }>();
   const floatSteps = Math.max(0, ...rows.filter((row) => row.phase === "float").map((row) => row.steps));
   for (const row of rows) {
-    const name = `network ${row.member + 1}${row.phase === "quantized" ? ", few bits" : ""}`;
-    if (!found.has(name)) found.set(name, { name, colour: row.member, dashed: row.phase === "quantized", points: [] });
+    // Before the members there may be a network from which all of them begin.
+    const common = row.member < 0;
+    const name = `${common ? "common beginning" : `network ${row.member + 1}`}${row.phase === "quantized" ? ", few bits" : ""}`;
+    if (!found.has(name)) found.set(name, { name, colour: common ? 6 : row.member, dashed: row.phase === "quantized", points: [] });
     found.get(name)!.points.push({ x: row.step + (row.phase === "quantized" ? floatSteps : 0), y: row.loss });
   }
-  return [...found.values()];
+  // Members run side by side, and any of them may be the first to tell.
+  return [...found.values()].sort((a, b) => a.colour - b.colour || Number(a.dashed) - Number(b.dashed));
 }
 
 function Losses(): JSX.Element {

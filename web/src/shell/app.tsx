@@ -1,5 +1,6 @@
 import { useEffect } from "preact/hooks";
 import type { JSX } from "preact";
+import { hurryAll, unsavedChanges } from "../annotate/open";
 import { AnnotateScreen } from "../annotate/screen";
 import { onJobFinished } from "../api/events";
 import { connection } from "../api/requests";
@@ -11,6 +12,7 @@ import { Icon } from "./icons";
 import { JobStrip } from "./jobs";
 import { progressPath, queuePath, route } from "./route";
 import { project, refreshAll, refreshProject } from "./store";
+import { counted } from "./words";
 
 export function App(): JSX.Element {
   const now = route.value;
@@ -23,16 +25,7 @@ export function App(): JSX.Element {
     document.title = project.value ? `${project.value.name} · frugalseg` : "frugalseg";
   }, [project.value?.name]);
 
-  if (connection.value === "ended") {
-    return (
-      <main class="notice" data-testid="session-ended">
-        <h1>This session has ended</h1>
-        <p>
-          Open the address that <code>frugalseg serve</code> printed.
-        </p>
-      </main>
-    );
-  }
+  if (connection.value === "ended") return <Ended retry={load} />;
   if (!project.value) {
     return connection.value === "gone" ? <Gone retry={load} /> : <main class="notice" aria-busy="true">Opening the project…</main>;
   }
@@ -87,6 +80,37 @@ function Counts(): JSX.Element {
       )}{" "}
       · <b>{p.cost.objects}</b> objects
     </span>
+  );
+}
+
+/** Unsaved changes live on in this tab; the new address, opened in another one, lets both in. */
+function Ended({ retry }: { retry: () => void }): JSX.Element {
+  const unsaved = unsavedChanges();
+  const again = (): void => {
+    hurryAll();
+    retry();
+  };
+  return (
+    <main class="notice" data-testid="session-ended">
+      <h1>This session has ended</h1>
+      {unsaved === 0 ? (
+        <p>
+          Open the address that <code>frugalseg serve</code> printed.
+        </p>
+      ) : (
+        <>
+          <p class="problem" role="alert">
+            {counted(unsaved, "change")} {unsaved === 1 ? "is" : "are"} not saved. Do not close this tab.
+          </p>
+          <p>
+            Open the address that <code>frugalseg serve</code> printed in another tab of this browser, then come back and try again.
+          </p>
+          <button type="button" class="main" onClick={again}>
+            Try again
+          </button>
+        </>
+      )}
+    </main>
   );
 }
 
