@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from frugalseg.images import write_image
+from frugalseg.images import write_image, write_label_map
 from frugalseg.project import Drawings, Project
+from frugalseg.project.round_files import proposal_file, uncertainty_file
 from frugalseg.synthetic import synthetic_glands
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -53,6 +54,17 @@ def touching() -> NDArray[np.int32]:
     labels[60:160, 160:260] = 2
     labels[220:280, 60:120] = 3
     return labels
+
+
+def propose(project: Project, image: str) -> int:
+    """As if a round had proposed the three objects for an image; its number."""
+    others = [each for each in project.images() if each.name != image and each.annotation is not None]
+    number = project.begin_round({}, others).number
+    project.finish_round(number, {})
+    write_label_map(proposal_file(project.folder, number, image), touching())
+    doubt = np.linspace(0, 255, SIDE // 4 * SIDE // 4).reshape(SIDE // 4, SIDE // 4).astype(np.uint8)
+    write_image(uncertainty_file(project.folder, number, image), doubt)
+    return number
 
 
 def stored(project: Project, image: int = 1) -> NDArray[np.int32]:

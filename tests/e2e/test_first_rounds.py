@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
+from scipy.ndimage import distance_transform_edt
 
+from frugalseg.arrays import LabelMap
+from frugalseg.images import read_label_map
 from frugalseg.project import Project
 from frugalseg.project.round_files import proposal_file, round_folder
 
 from .conftest import Enter, Serve
-from .pages import SIDE, Desk, Pictures, until, write_glands
+from .pages import Desk, Pictures, Place, state_of, until, write_glands
 
 N_IMAGES = 8
 
@@ -112,7 +114,7 @@ def annotate_second(desk: Desk) -> None:
     complete(desk, labels)
 
 
-def complete(desk: Desk, labels: NDArray[np.int32]) -> None:
+def complete(desk: Desk, labels: LabelMap) -> None:
     """Key C makes a version of exactly what was drawn."""
     desk.key("c")
     expect(desk.page.get_by_test_id("state").first).to_have_attribute("data-state", "annotated")
@@ -188,20 +190,67 @@ def written(project: Project) -> list[tuple[str, int, float]]:
     return found
 
 
-def proposals(project: Project, images: list[int]) -> list[tuple[int, NDArray[np.int32]]]:
+def proposals(project: Project, images: list[int]) -> list[tuple[int, LabelMap]]:
     """Images for which the round proposes at least two objects, and what it proposes."""
-    from frugalseg.images import read_label_map
-
     found = []
     for image in images:
         file = proposal_file(project.folder, 0, project.image_numbered(image).name)
-        labels = read_label_map(file) if file.is_file() else np.zeros((SIDE, SIDE), np.int32)
-        print(image, np.unique(labels, return_counts=True))
-        if len(np.unique(labels)) > 2:
+        labels = read_label_map(file)
+        if np.unique(labels).size > 2:
             found.append((image, labels))
     return found
 
 
-def correct(desk: Desk, proposed: NDArray[np.int32], pictures: Pictures) -> None:
-    """A proposed object is corrected by the brush, another accepted by key; the image is completed."""
-    pictures.take(desk.page, "10-proposal")
+def correct(desk: Desk, proposed: LabelMap, pictures: Pictures) -> None:
+    """A proposed object is corrected by the brush, another accepted by key; then the image is complete."""
+    page = desk.page
+    labels = np.unique(proposed)[1:].tolist()
+    assert (desk.labels() == proposed).all(), "the drawing starts from the proposal"
+    expect(page.get_by_test_id("proposal-count")).to_contain_text(f"0 of {len(labels)}")
+    pictures.take(page, "10-proposal")
+    largest = max(labels, key=lambda label: int((proposed == label).sum()))
+    inside, outside = border_of(proposed, largest)
+    desk.tool("b")
+    with desk.change():
+        desk.drag(inside, outside)
+    after = desk.labels()
+    touched = after != proposed
+    assert touched.any()
+    assert (proposed[touched] == 0).all()
+    assert (after[touched] == largest).all()
+    assert set(state_of(desk.project, desk.image).accepted) == {largest}, "what is corrected counts as looked at"
+    desk.tool("v")
+    other = next(label for label in labels if label != largest)
+    desk.click(*middle_of(after, other))
+    expect(page.get_by_test_id("selected")).to_contain_text(f"object {other}")
+    with desk.change():
+        desk.key("a")
+    assert set(state_of(desk.project, desk.image).accepted) == {largest, other}
+    assert (desk.labels() == after).all(), "accepting changes no pixel"
+    pictures.take(page, "11-corrected")
+    desk.key("c")
+    if len(labels) > 2:
+        dialog = page.get_by_test_id("complete-dialog")
+        expect(dialog).to_contain_text("not been looked at")
+        pictures.take(page, "12-left")
+        assert desk.newest() is None
+        dialog.get_by_role("button", name="Accept all and complete").click()
+    newest = until(desk.newest)
+    assert newest.complete
+    assert (desk.project.labels(newest) == after).all()
+
+
+def middle_of(labels: LabelMap, label: int) -> Place:
+    """The pixel of an object that is farthest from its edge."""
+    depth = distance_transform_edt(np.pad(labels == label, 1))
+    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return float(x - 1), float(y - 1)
+
+
+def border_of(labels: LabelMap, label: int) -> tuple[Place, Place]:
+    """The middle of an object, and the nearest background that is at some distance from all objects."""
+    inside = middle_of(labels, label)
+    away = distance_transform_edt(labels == 0)[10:-10, 10:-10] > 12
+    rows, columns = np.nonzero(away)
+    nearest = int(np.argmin(np.hypot(rows + 10 - inside[1], columns + 10 - inside[0])))
+    return inside, (float(columns[nearest] + 10), float(rows[nearest] + 10))

@@ -19,7 +19,9 @@ from .conftest import Enter, Serve, Watch
 from .pages import CHROMIUM, FLAGS, Desk, Pictures, make_project, state_of, stored, touching, until
 
 REFUSED = r"the server responded with a status of 40[19]"
-GONE = r"net::ERR_(CONNECTION_REFUSED|INTERNET_DISCONNECTED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+GONE = (
+    r"net::ERR_(CONNECTION_REFUSED|INTERNET_DISCONNECTED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+)
 
 
 @pytest.fixture
@@ -35,8 +37,8 @@ def save_state(page: Page) -> str:
     return page.get_by_test_id("save-state").get_attribute("data-state") or ""
 
 
-def two_tabs(project: Project, serve: Serve, enter: Enter) -> tuple[Desk, Desk]:
-    """Both show the same image; the second one has drawn meanwhile, so the first one is stale."""
+def two_tabs(project: Project, serve: Serve, enter: Enter) -> Desk:
+    """Two tabs show the same image, and the other one has drawn meanwhile: the stale one."""
     first = enter(serve(project.folder))
     mine = Desk.open(first, project)
     second = first.context.new_page()
@@ -45,14 +47,12 @@ def two_tabs(project: Project, serve: Serve, enter: Enter) -> tuple[Desk, Desk]:
     with theirs.change():
         theirs.drag((220, 250), (260, 250))
     first.bring_to_front()
-    return mine, theirs
+    return mine
 
 
 @pytest.mark.parametrize("choice", ["Take theirs", "Keep mine on top"])
-def test_two_tabs(
-    project: Project, serve: Serve, enter: Enter, watch: Watch, pictures: Pictures, choice: str
-) -> None:
-    mine, theirs = two_tabs(project, serve, enter)
+def test_two_tabs(project: Project, serve: Serve, enter: Enter, watch: Watch, pictures: Pictures, choice: str) -> None:
+    mine = two_tabs(project, serve, enter)
     watch.allow(REFUSED)
     before = mine.labels()
     mine.drag((100, 20), (140, 20))
@@ -107,8 +107,11 @@ def test_an_import_beside_an_open_tab(project: Project, serve: Serve, enter: Ent
     assert any((each == drawn).all() for each in kept), "what was drawn before is in the history"
 
 
+OwnBrowser = tuple[subprocess.Popen[bytes], str]
+
+
 @pytest.fixture
-def own_browser(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def own_browser(tmp_path: Path) -> Iterator[OwnBrowser]:
     """A browser that a test may kill, and where to steer it from."""
     profile = tmp_path / "profile"
     command = [str(CHROMIUM), *FLAGS, "--headless", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
@@ -123,7 +126,11 @@ def own_browser(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]
 
 
 def test_a_killed_browser_loses_the_stroke_in_hand_only(
-    project: Project, serve: Serve, enter: Enter, playwright: Playwright, own_browser: tuple[subprocess.Popen[bytes], str]
+    project: Project,
+    serve: Serve,
+    enter: Enter,
+    playwright: Playwright,
+    own_browser: tuple[subprocess.Popen[bytes], str],
 ) -> None:
     process, address = own_browser
     server = serve(project.folder)

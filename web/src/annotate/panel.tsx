@@ -19,27 +19,35 @@ export function Panel({ stage }: { stage: Stage; actions: Actions }): JSX.Elemen
         <Slider name="Size" signal={settings.brushSize} min={settings.SMALLEST_BRUSH} max={settings.LARGEST_BRUSH} step={1} format={(v) => `${v} px`} curve={2.5} />
       </section>
       <section>
-        <h2>Objects</h2>
+        <div class="row between">
+          <h2>Objects</h2>
+          <Count stage={stage} />
+        </div>
         <Slider name="Opacity" signal={settings.opacity} min={0} max={1} step={0.05} format={percent} />
-        <Check name="Outlines only" signal={settings.outlinesOnly} />
-        <Check name="Hide (H)" signal={settings.overlayHidden} />
-        <Count stage={stage} />
+        <div class="row between">
+          <Check name="Outlines only" signal={settings.outlinesOnly} />
+          <Check name="Hide (H)" signal={settings.overlayHidden} />
+        </div>
       </section>
       {stage.drawing.detail.value.has_uncertainty && (
         <section>
-          <h2>Uncertainty</h2>
-          <Check name="Show (U)" signal={settings.uncertaintyShown} />
+          <div class="row between">
+            <h2>Uncertainty</h2>
+            <Check name="Show (U)" signal={settings.uncertaintyShown} />
+          </div>
           <Slider name="Strength" signal={settings.uncertaintyOpacity} min={0.1} max={1} step={0.05} format={percent} />
         </section>
       )}
       <section>
-        <h2>Image</h2>
+        <div class="row between">
+          <h2>Image</h2>
+          <button type="button" class="small quiet" onClick={settings.resetLook}>
+            Reset
+          </button>
+        </div>
         <Slider name="Brightness" signal={settings.brightness} min={0.3} max={3} step={0.05} format={percent} />
         <Slider name="Contrast" signal={settings.contrast} min={0.3} max={3} step={0.05} format={percent} />
         <Slider name="Gamma" signal={settings.gamma} min={0.3} max={3} step={0.05} format={(v) => v.toFixed(2)} />
-        <button type="button" class="small" onClick={settings.resetLook}>
-          Reset
-        </button>
       </section>
     </aside>
   );
@@ -135,7 +143,7 @@ function Proposal({ stage }: { stage: Stage }): JSX.Element | null {
       <section class="proposal">
         <h2>Proposed by round {detail.proposal_round ?? "–"}</h2>
         <p data-testid="proposal-count">
-          {total - open} of {total} proposed objects looked at
+          {total - open} of {total} looked at
         </p>
         <progress max={Math.max(1, total)} value={total - open} aria-label="Proposed objects looked at" />
         <div class="row">

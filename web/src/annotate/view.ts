@@ -27,6 +27,8 @@ export class ImageView {
   scale = 1;
   originX = 0;
   originY = 0;
+  /** Nobody has moved or zoomed since all was fitted: it is fitted again when the size of the view changes. */
+  private fitted = true;
 
   constructor(
     readonly element: HTMLElement,
@@ -65,11 +67,20 @@ export class ImageView {
     } as OpenSeadragon.Options);
     this.viewer.addHandler("open", () => {
       this.ready = true;
-      const w = detail.window;
-      if (w) this.viewer.viewport.fitBounds(this.rectangle({ x: w[0] - w[2] * 0.1, y: w[1] - w[3] * 0.1, w: w[2] * 1.2, h: w[3] * 1.2 }), true);
-      this.follow();
+      this.start(detail);
     });
+    // OpenSeadragon itself keeps the place after it has told of a new size, so this comes when it is through.
+    this.viewer.addHandler("resize", () => queueMicrotask(() => this.ready && this.fitted && this.start(detail)));
     for (const event of ["update-viewport", "resize", "animation", "viewport-change"] as const) this.viewer.addHandler(event, () => this.follow());
+  }
+
+  /** Shows the part that is to be drawn in, else all. */
+  private start(detail: ImageDetail): void {
+    const { viewport } = this.viewer;
+    const w = detail.window;
+    if (w) viewport.fitBounds(this.rectangle({ x: w[0] - w[2] * 0.1, y: w[1] - w[3] * 0.1, w: w[2] * 1.2, h: w[3] * 1.2 }), true);
+    else viewport.goHome(true);
+    this.follow();
   }
 
   get canvas(): HTMLElement {
@@ -121,6 +132,7 @@ export class ImageView {
 
   panBy(dx: number, dy: number): void {
     if (!this.ready) return;
+    this.fitted = false;
     this.viewer.viewport.panBy(this.viewer.viewport.deltaPointsFromPixels(new OpenSeadragon.Point(-dx, -dy), true), true);
     this.follow();
   }
@@ -128,6 +140,7 @@ export class ImageView {
   /** Zooms so that what is under a place on the page stays there. */
   zoomAt(clientX: number, clientY: number, factor: number, immediately = this.still): void {
     if (!this.ready) return;
+    this.fitted = false;
     const box = this.element.getBoundingClientRect();
     const at = this.viewer.viewport.pointFromPixel(new OpenSeadragon.Point(clientX - box.left, clientY - box.top), true);
     this.viewer.viewport.zoomBy(factor, at, immediately);
@@ -146,7 +159,9 @@ export class ImageView {
   }
 
   fit(): void {
-    if (this.ready) this.viewer.viewport.goHome(this.still);
+    if (!this.ready) return;
+    this.fitted = true;
+    this.viewer.viewport.goHome(this.still);
   }
 
   /** Moves a rectangle of the image into view if it is not, without zooming further than needed. */
@@ -154,6 +169,7 @@ export class ImageView {
     const s = this.seen;
     const inside = r.x >= s.x && r.y >= s.y && r.x + r.w <= s.x + s.w && r.y + r.h <= s.y + s.h;
     if (inside || !this.ready) return;
+    this.fitted = false;
     if (r.w > s.w || r.h > s.h) this.viewer.viewport.fitBounds(this.rectangle({ x: r.x - r.w * 0.2, y: r.y - r.h * 0.2, w: r.w * 1.4, h: r.h * 1.4 }), this.still);
     else this.viewer.viewport.panTo(this.viewer.viewport.imageToViewportCoordinates(r.x + r.w / 2, r.y + r.h / 2), this.still);
   }

@@ -7,7 +7,7 @@ import { StateChip } from "../shell/chips";
 import { Icon } from "../shell/icons";
 import { imagePath } from "../shell/route";
 import { images, project, queue, refreshAll } from "../shell/store";
-import { STATE_WORDS, ordinal } from "../shell/words";
+import { STATE_WORDS, STRATEGY_WORDS, ordinal } from "../shell/words";
 import { SuggestDialog, TrainDialog } from "./dialogs";
 
 export function QueueScreen(): JSX.Element {
@@ -23,7 +23,7 @@ export function QueueScreen(): JSX.Element {
             <h1 id="suggested">Annotate next</h1>
             <p class="fine">
               {q?.suggestions.length
-                ? `${done} of ${q.suggestions.length} done${q.round === null ? "" : ` · chosen by round ${q.round}`}${q.strategy ? ` · ${q.strategy}` : ""}. When all are done, train the next round.`
+                ? `${done} of ${q.suggestions.length} done${q.round === null ? "" : ` · chosen by round ${q.round}`}${q.strategy ? ` · ${STRATEGY_WORDS[q.strategy] ?? q.strategy}` : ""}. When all are done, train the next round.`
                 : "Nothing is suggested at the moment."}
             </p>
           </div>

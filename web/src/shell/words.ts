@@ -14,6 +14,12 @@ export const STATE_WORDS: Record<ImageState, string> = {
 
 export const JOB_WORDS: Record<Job["kind"], string> = { train: "Training", suggest: "Suggesting", predict: "Predicting" };
 
+/** How suggestions were chosen, where a word of the program says little. */
+export const STRATEGY_WORDS: Record<string, string> = {
+  cover: "images that stand for many others",
+  suggestive: "the networks disagree, and they stand for many others",
+};
+
 export function ordinal(n: number): string {
   const ends = ["th", "st", "nd", "rd"];
   const rest = n % 100;
