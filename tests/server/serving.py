@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 START_S = 60.0
 
 
@@ -87,8 +89,13 @@ def serving(project: Path, **how: Any) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.process.send_signal(signal.SIGINT)
+        started = psutil.Process(server.process.pid).children(recursive=True)  # the server itself, where it is traced
+        for each in (*started, server.process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.process.wait(15)
-        server.process.kill()
+        for each in (*started, server.process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         server.process.wait()
