@@ -89,7 +89,8 @@ def serving(project: Path, **how: Any) -> Iterator[Server]:
     try:
         yield server
     finally:
-        started = psutil.Process(server.process.pid).children(recursive=True)  # the server itself, where it is traced
+        # of a traced server the process is the tracer's; jobs, otherwise, are to outlive their server
+        started = psutil.Process(server.process.pid).children(recursive=True) if how.get("before") else []
         for each in (*started, server.process):
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.send_signal(signal.SIGINT)
