@@ -137,7 +137,8 @@ def test_suggestions_come_with_reasons_and_pictures(client: TestClient, project:
     assert (state["base"], state["proposal_round"], state["next_label"]) == ("proposal", number, 4)
     assert (labels_of(client) == found).all()
     assert (labels_of(client, proposal=True) == found).all()
-    assert Pillow.open(io.BytesIO(client.get("/api/images/1/uncertainty").content)).size == (40, 30)
+    shown = Pillow.open(io.BytesIO(client.get("/api/images/1/uncertainty").content))
+    assert (shown.size, shown.getextrema()) == ((40, 30), (159, 159)), "255 x the root of 99/255"
     shown = np.asarray(Pillow.open(io.BytesIO(client.get(f"/api/images/1/overlay/{number}").content)).convert("RGB"))
     assert (np.abs(shown[100, 9:11].astype(int) - (230, 159, 0)) < 60).all(), "an orange outline at the left edge"
     declined = client.post("/api/images/1/start", json={"edit": state["edit"], "from": "empty"})

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,15 @@ def encode(picture: Pillow.Image) -> bytes:
     """A picture as JPEG, without loss of colour resolution."""
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=90, subsampling=0)
+    return stream.getvalue()
+
+
+def stretched(path: Path) -> bytes:
+    """A grey picture as PNG, each value replaced by its square root (255 stays): small differences are seen, too."""
+    with Pillow.open(path) as picture:
+        grey = picture.convert("L").point([round(255 * (value / 255) ** 0.5) for value in range(256)])
+    stream = io.BytesIO()
+    grey.save(stream, format="PNG")
     return stream.getvalue()
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Response
 from frugalseg.images.labels import read_stored_labels
 from frugalseg.project.round_files import prediction_file, uncertainty_file
 from frugalseg.server.context import Context
-from frugalseg.server.pictures import BLUE, ORANGE, TILE_PX, n_levels
+from frugalseg.server.pictures import BLUE, ORANGE, TILE_PX, n_levels, stretched
 from frugalseg.server.requests import LARGEST_ID, Id
 
 Number = Annotated[int, Path(ge=0, le=LARGEST_ID)]
@@ -57,7 +57,7 @@ def image_routes(context: Context) -> APIRouter:
         for each in reversed(context.project.rounds()):
             path = uncertainty_file(context.project.folder, each.number, name)
             if each.status == "trained" and path.is_file():
-                return Response(path.read_bytes(), media_type="image/png")
+                return Response(stretched(path), media_type="image/png")
         raise NothingThereError
 
     @routes.get("/overlay/{round_number}", responses=JPEG, response_class=Response)
