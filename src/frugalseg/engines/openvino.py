@@ -187,7 +187,8 @@ class ExecutedConvolution:
     macs
         Multiplications.
     in_int8
-        Whether unsigned bytes were multiplied with signed ones.
+        Whether bytes were multiplied with signed bytes; those of activations are unsigned but where a transposed
+        convolution reads them.
     """
 
     name: str
@@ -211,7 +212,7 @@ def executed_convolutions(artifact: Artifact, member: int, height: int, width: i
         out, kernel = node.get_output_shape(0), node.get_input_shape(1)
         area = node.get_input_shape(0) if kind == "Deconvolution" else out
         macs = int(np.prod(kernel) * area[2] * area[3])
-        in_int8 = (image.get_type_name(), weight.get_type_name()) == ("u8", "i8")
+        in_int8 = image.get_type_name() in ("u8", "i8") and weight.get_type_name() == "i8"
         found.append(ExecutedConvolution(node.get_friendly_name(), macs, in_int8))
     return found
 

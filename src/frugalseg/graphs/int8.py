@@ -23,6 +23,9 @@ from frugalseg.graphs.fp32 import CONVOLUTIONS
 from frugalseg.quant.int8 import Int8Weights, int8_weights
 from frugalseg.quant.tensors import QuantizedTensor
 
+BYTE_INPUTS = ("Add", "BatchNormalization", "MaxPool", "ReduceMean")
+"""What reads bytes beside convolutions, so that sums leave the residual convolution as bytes."""
+
 _SMALLEST = 2.0**-60  # of biases over units, so that no scale is 0
 
 
@@ -55,7 +58,7 @@ class _Writer:
     tensors: list[onnx.TensorProto] = field(default_factory=list)
     quantized: dict[tuple[str, tuple[float, float]], str] = field(default_factory=dict)
     layers: list[Int8Layer] = field(default_factory=list)
-    shuffled: dict[str, tuple[str, int]] = field(default_factory=dict)
+    signed: frozenset[str] = frozenset()
 
     def tensor(self, name: str, value: NDArray[Any]) -> str:
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
@@ -68,17 +71,21 @@ class _Writer:
     def quantize(self, name: str, limits: tuple[float, float]) -> str:
         """The tensor `name` as bytes and back; its name."""
         if (name, limits) not in self.quantized:
-            scale, zero = byte_scale(limits)
+            scale, zero = self.scale(name, limits)
             label = f"{name}:{len(self.quantized)}"
             scale_name = self.tensor(f"{label}:scale", np.array(scale, dtype=np.float32))
-            zero_name = self.tensor(f"{label}:zero", np.array(zero, dtype=np.uint8))
-            before, block = self.shuffled.get(name, (name, 1))  # bytes are moved, not floats
-            code = self.add("QuantizeLinear", [before, scale_name, zero_name], f"{label}:bytes")
+            zero_name = self.tensor(f"{label}:zero", np.array(zero))
+            code = self.add("QuantizeLinear", [name, scale_name, zero_name], f"{label}:bytes")
             back = self.add("DequantizeLinear", [code, scale_name, zero_name], f"{label}:back")
-            if block > 1:
-                back = self.add("DepthToSpace", [back], f"{label}:moved", blocksize=block, mode="DCR")
             self.quantized[name, limits] = back
         return self.quantized[name, limits]
+
+    def scale(self, name: str, limits: tuple[float, float]) -> tuple[float, np.uint8 | np.int8]:
+        """Scale and zero point of a tensor's bytes: signed ones around 0 where a transposed convolution reads it."""
+        if name in self.signed:
+            return max(-limits[0], limits[1]) / 127, np.int8(0)
+        scale, zero = byte_scale(limits)
+        return scale, np.uint8(zero)
 
     def affine(
         self,
@@ -152,7 +159,10 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
     """
     model = checked_graph(artifact)
     graph = model.graph
-    writer = _Writer(member)
+    # compilers run transposed convolutions in INT8 only where their input has no zero point
+    signed = {node.input[0] for node in graph.node if node.op_type == "ConvTranspose"}
+    ranges = member.activations
+    writer = _Writer(member, signed=frozenset(name for name in signed if name in ranges and ranges[name][0] < 0))
     readers = Counter(name for node in graph.node for name in node.input)
     norms = {
         node.input[0]: node
@@ -160,7 +170,6 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
         if node.op_type == "BatchNormalization" and readers[node.input[0]] == 1
     }
     makers = {name: node for node in graph.node for name in node.output}
-    ranges = member.activations
     skipped: set[str] = set()
     needed: set[str] = set()
     for node in graph.node:
@@ -173,7 +182,7 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
                 skipped.add(norm.output[0])
             continue
         inputs = [
-            writer.quantize(name, ranges[name]) if name in ranges and node.op_type in ("Add", "ReduceMean") else name
+            writer.quantize(name, ranges[name]) if name in ranges and node.op_type in BYTE_INPUTS else name
             for name in node.input
         ]
         kept = onnx.NodeProto()
@@ -216,7 +225,6 @@ def _convolution(
         writer.member.quantized[name] if name in writer.member.quantized else writer.member.floats[name]
     )
     weights = int8_weights(tensor, axis=axis)
-    block = _block_of(node)
     gain = np.ones(len(weights.scale), dtype=np.float32)
     bias = np.zeros(len(weights.scale), dtype=np.float32)
     if len(node.input) > 2:
@@ -231,54 +239,10 @@ def _convolution(
     kept = onnx.NodeProto()
     kept.CopyFrom(node)
     image = _quantized_input(writer, source, makers, ranges)
-    if block > 1:
-        unit = byte_scale(ranges[source])[0]
-        _pointwise(writer, output, image, name, weights, (gain, bias, unit), block)
-        return
-    kept.input[:] = [image, *writer.affine(name, weights, gain, bias, byte_scale(ranges[source])[0], axis)]
+    unit = writer.scale(source, ranges[source])[0]
+    kept.input[:] = [image, *writer.affine(name, weights, gain, bias, unit, axis)]
     kept.output[:] = [output]
     writer.nodes.append(kept)
-
-
-def _block_of(node: onnx.NodeProto) -> int:
-    """Side of the squares that a transposed convolution makes of single pixels, where they do not overlap; else 1."""
-    if node.op_type != "ConvTranspose":
-        return 1
-    settings = {item.name: list(item.ints) or item.i for item in node.attribute}
-    kernel, strides = settings.get("kernel_shape"), settings.get("strides")
-    plain = not any(settings.get("pads", ())) and not any(settings.get("output_padding", ()))
-    plain = plain and settings.get("group", 1) == 1 and set(settings.get("dilations", (1,))) == {1}
-    return int(kernel[0]) if plain and kernel == strides and kernel and kernel[0] == kernel[1] else 1
-
-
-def _pointwise(
-    writer: _Writer,
-    output: str,
-    image: str,
-    name: str,
-    weights: Int8Weights,
-    affine: tuple[NDArray[np.float32], NDArray[np.float32], float],
-    block: int,
-) -> None:
-    """Write a transposed convolution without overlap as a 1x1 convolution whose channels become the squares' pixels.
-
-    The same numbers; but compilers run 1x1 convolutions in INT8 whatever the zero point, transposed ones only without.
-    """
-    gain, bias, unit = affine
-    n_in, n_out = weights.values.shape[:2]
-    # DepthToSpace, mode DCR: channel (row x block + column) x n_out + c becomes channel c of pixel (row, column)
-    values = weights.values.transpose(2, 3, 1, 0).reshape(block**2 * n_out, n_in, 1, 1)
-    wide = Int8Weights(
-        values, np.tile(weights.scale, block**2), np.tile(weights.exact, block**2), weights.relative_rmse
-    )
-    inputs = writer.affine(name, wide, np.tile(gain, block**2), np.tile(bias, block**2), unit, axis=0)
-    layer = writer.layers.pop()
-    writer.layers.append(
-        Int8Layer(name, layer.exact_channels // block**2, layer.n_channels // block**2, layer.relative_rmse)
-    )
-    before = writer.add("Conv", [image, *inputs], f"{output}:channels", kernel_shape=[1, 1])
-    writer.add("DepthToSpace", [before], output, blocksize=block, mode="DCR")
-    writer.shuffled[output] = (before, block)
 
 
 def _quantized_input(
