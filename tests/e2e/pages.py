@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
+from skimage.measure import approximate_polygon, find_contours
 
+from frugalseg.arrays import LabelMap
 from frugalseg.images import write_image, write_label_map
 from frugalseg.project import Drawings, Project
 from frugalseg.project.round_files import proposal_file, uncertainty_file
@@ -38,6 +40,22 @@ def write_glands(folder: Path, n: int, side: int = SIDE) -> list[Path]:
     for seed, file in enumerate(files):
         write_image(file, synthetic_glands(seed + 1, height=side, width=side).image)
     return files
+
+
+def truth(name: str, side: int = SIDE) -> LabelMap:
+    """The glands of an image that `write_glands` wrote."""
+    return synthetic_glands("abcdefghijklmnop".index(name) + 1, height=side, width=side).labels
+
+
+def corners(mask: NDArray[np.bool_]) -> list[Place]:
+    """Where a person would click around an object: few corners, none beside the last one or the first one."""
+    contour = max(find_contours(np.pad(mask, 1).astype(float), 0.5), key=len) - 1
+    rough = approximate_polygon(contour, 1.5)[:-1, ::-1].clip(0, np.array(mask.shape[::-1]) - 1)
+    found = [rough[0]]
+    for place in rough[1:]:
+        if min(np.hypot(*(place - found[-1])), np.hypot(*(place - found[0]))) > 6:
+            found.append(place)
+    return [(float(x), float(y)) for x, y in found]
 
 
 def make_project(folder: Path, n: int = 2, classes: tuple[str, ...] = ("gland",)) -> Project:
@@ -98,7 +116,13 @@ class Pictures:
     test: str
 
     def take(self, page: Page, name: str, **how: Any) -> Path:
-        """A screenshot of what is seen now."""
+        """A screenshot of what is seen now, with all pictures in it loaded."""
+        page.wait_for_function(
+            """() => [...document.images].every(it => {
+                const box = it.getBoundingClientRect();
+                return it.complete || box.top > innerHeight || box.bottom < 0;
+            })"""
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{self.test}-{name}.png"
         page.screenshot(path=file, **how)
@@ -112,6 +136,11 @@ class Desk:
         self.page, self.project, self.image = page, project, image
         self.canvas = page.get_by_test_id("drawing")
 
+    @property
+    def name(self) -> str:
+        """Of the image."""
+        return self.project.image_numbered(self.image).name
+
     @classmethod
     def open(cls, page: Page, project: Project, image: int = 1) -> Desk:
         """Open an image from the list of the queue screen."""
@@ -120,7 +149,7 @@ class Desk:
 
     def ready(self) -> Desk:
         """Once all that is in view is painted and nothing moves."""
-        expect(self.page.get_by_test_id("image-name")).to_have_text(self.project.image_numbered(self.image).name)
+        expect(self.page.get_by_test_id("image-name")).to_have_text(self.name)
         expect(self.canvas).to_have_attribute("data-ready", "true", timeout=20_000)
         before = None
         while (now := self.view()) != before:
