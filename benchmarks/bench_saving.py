@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg.images import write_image
-from frugalseg.project import Project, pack_labels
+from frugalseg.project import JobQueue, Project, pack_labels
 from frugalseg.synthetic import synthetic_glands
 
 
@@ -53,14 +53,15 @@ def main() -> None:
             print(f"{height} x {width} pixels, {args.strokes} strokes, each after the last; milliseconds\n")
             print("| | p50 | p95 | p99 | most | bare fsync p50 | p99 |\n| --- | --- | --- | --- | --- | --- | --- |")
             _row("idle", client, Path(folder), height, width, args.strokes)
-            job = client.ask("POST", "/api/jobs", {"kind": "train", "settings": {"preset": "round", "members": 2}})
+            client.ask("POST", "/api/jobs", {"kind": "train", "settings": {"preset": "round", "members": 2}})
             while not client.ask("GET", "/api/jobs")["jobs"][0]["done"]:
                 time.sleep(0.5)
             _row("while a round trains", client, Path(folder), height, width, args.strokes)
-            client.ask("POST", f"/api/jobs/{job['id']}/cancel", {})
-            while client.ask("GET", "/api/jobs")["jobs"][0]["status"] == "running":
-                time.sleep(0.5)
         finally:
+            for job in JobQueue(project).list():
+                JobQueue(project).cancel(job.id)
+            while JobQueue(project).running() is not None and server.poll() is None:
+                time.sleep(0.5)
             server.terminate()
             server.wait()
 

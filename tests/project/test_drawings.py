@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frugalseg.atomic import write_json
 from frugalseg.errors import InputError
 from frugalseg.images import write_label_map
 from frugalseg.project import ConflictError, Drawings, Project, Stroke, UnknownImageError, Window, pack_labels
-from frugalseg.project.round_files import proposal_file
+from frugalseg.project.round_files import proposal_classes_file, proposal_file
 
 from .builders import HEIGHT, WIDTH, small_project, two_objects
 
@@ -203,6 +204,21 @@ def test_classes_follow_the_strokes(tmp_path: Path) -> None:
     assert Drawings(project).state(a).object_classes == {1: 0, 2: 1}
     with pytest.raises(InputError, match="cannot be changed"):
         project.rename_classes(("x",))
+
+
+def test_a_proposal_brings_its_classes(tmp_path: Path) -> None:
+    other = small_project(tmp_path / "other", "a", "b")
+    project = Project.create(tmp_path / "p", ("gland", "artefact"))
+    project.add_images([*other.folder.glob("images/*.png")])
+    number = with_proposal(project, "a", two_objects())
+    write_json(proposal_classes_file(project.folder, number, "a"), {"1": 0, "2": 1})
+    a, drawings = project.image("a").id, Drawings(project)
+    assert drawings.state(a).object_classes == {1: 0, 2: 1}
+    assert drawings.start(a, drawings.state(a).edit, "empty").object_classes == {}
+    assert drawings.start(a, "e0.0", "proposal").object_classes == {1: 0, 2: 1}
+    version, _ = drawings.keep(a, f"p{number}.0", "submit", complete=True)
+    assert version is not None
+    assert version.object_classes == {1: 0, 2: 1}
 
 
 def test_only_the_window_is_drawn_on(project: Project, a: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from frugalseg.errors import InputError
 from frugalseg.project.queries import load_images, window_of
 from frugalseg.project.records import ProjectImage, Window
-from frugalseg.project.round_files import proposal_file
+from frugalseg.project.round_files import proposal_classes_file, proposal_file
 from frugalseg.project.schema import DraftRow, ImageRow, RoundRow, SuggestionRow
 
 EMPTY = "e0"
@@ -114,10 +115,18 @@ def _fresh(session: Session, folder: Path, image: ProjectImage, base: str | None
         n_strokes=0,
         proposal=int(base[1:]) if base.startswith("p") else None,
         next_label=0,
-        object_classes={} if annotation is None else dict(annotation.object_classes),
+        object_classes=proposed_classes(folder, base, image) if annotation is None else dict(annotation.object_classes),
         accepted=(),
         window=_window(session, image),
     )
+
+
+def proposed_classes(folder: Path, base: str, image: ProjectImage) -> dict[int, int]:
+    """Classes of the objects that a proposal holds."""
+    path = proposal_classes_file(folder, int(base[1:]), image.name)
+    if not base.startswith("p") or not path.is_file():
+        return {}
+    return {int(label): int(index) for label, index in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def default_base(session: Session, folder: Path, image: ProjectImage) -> str:

@@ -17,7 +17,15 @@ from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.errors import InputError
 from frugalseg.images.labels import read_stored_labels
 from frugalseg.project import annotations as masks
-from frugalseg.project.drafts import EMPTY, ConflictError, Draft, draft_from, load_draft, newest_proposal
+from frugalseg.project.drafts import (
+    EMPTY,
+    ConflictError,
+    Draft,
+    draft_from,
+    load_draft,
+    newest_proposal,
+    proposed_classes,
+)
 from frugalseg.project.lock import project_lock
 from frugalseg.project.project import Project
 from frugalseg.project.queries import load_images
@@ -121,7 +129,8 @@ class Drawings:
             if source == "proposal" and number is None:
                 raise InputError(draft.image.name, "has no proposal")
             base = EMPTY if number is None else f"p{number}"
-            _put_row(session, image_id, base, proposal=None if number is None else base)
+            classes = proposed_classes(self._store.folder, base, draft.image)
+            _put_row(session, image_id, base, proposal=None if number is None else base, classes=classes)
         return self.state(image_id)
 
     def keep(self, image_id: int, edit: str, why: str, complete: bool | None = None) -> tuple[Annotation | None, Draft]:

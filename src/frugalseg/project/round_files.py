@@ -15,6 +15,11 @@ def proposal_file(folder: Path, number: int, image: str) -> Path:
     return round_folder(folder, number) / "proposals" / f"{image}.tif"
 
 
+def proposal_classes_file(folder: Path, number: int, image: str) -> Path:
+    """Class of each proposed object, JSON; only where the project has several classes."""
+    return round_folder(folder, number) / "proposals" / f"{image}.classes.json"
+
+
 def uncertainty_file(folder: Path, number: int, image: str) -> Path:
     """Where the members differ: a grey PNG at reduced size, 255 is a standard deviation of 0.5."""
     return round_folder(folder, number) / "proposals" / f"{image}.uncertainty.png"

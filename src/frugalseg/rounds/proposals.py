@@ -7,7 +7,7 @@ the networks find would judge them too kindly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from frugalseg.arrays import Image, LabelMap, ProbabilityMap
+from frugalseg.atomic import write_json
 from frugalseg.engines import Engine
 from frugalseg.errors import InputError
 from frugalseg.images import Sample, load_image, write_image, write_label_map
 from frugalseg.model_files import ModelCard
 from frugalseg.predict import load_model
 from frugalseg.project import Project, ProjectImage
-from frugalseg.project.round_files import proposal_file, uncertainty_file
+from frugalseg.project.round_files import proposal_classes_file, proposal_file, uncertainty_file
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.suggesting import Answer, ensemble_file
 from frugalseg.segmentation import objects_of, probability_map, resize_image, scaled_size
@@ -39,13 +40,14 @@ class Finding:
 
     Attributes
     ----------
-    labels
-        Objects, at the image's size.
+    labels, classes
+        Objects, at the image's size, and the class of each, from 0.
     uncertainty
         Standard deviation over the members of each pixel's probability to be object, at the network's size.
     """
 
     labels: LabelMap
+    classes: Mapping[int, int]
     uncertainty: NDArray[np.float32]
 
 
@@ -64,7 +66,8 @@ def find(engines: Sequence[Engine], card: ModelCard, image: Image, scale: float)
     uncertainty = score_maps(maps()).uncertainty_map
     assert total is not None  # an ensemble has members
     mean = total / np.float32(len(engines)) if len(engines) > 1 else total
-    return Finding(objects_of(mean, image.shape[0], image.shape[1], card.instances).labels, uncertainty)
+    objects = objects_of(mean, image.shape[0], image.shape[1], card.instances)
+    return Finding(objects.labels, objects.classes, uncertainty)
 
 
 def find_suggested(answer: Answer) -> list[Finding]:
@@ -131,23 +134,30 @@ def _write(
         write_image(picture, _uncertainty_picture(image, parts, scale))
     if path.exists():
         return False
-    write_label_map(path, placed(image, parts))
+    labels, classes = placed(image, parts)
+    if len(project.class_names) > 1:  # first, so that a label map always has its classes
+        table = {str(label): index for label, index in sorted(classes.items())}
+        write_json(proposal_classes_file(project.folder, number, image.name), table)
+    write_label_map(path, labels)
     return True
 
 
-def placed(image: ProjectImage, parts: Sequence[tuple[Sample, Finding]]) -> LabelMap:
-    """Objects of one image's windows in a label map of the whole image, numbered on from window to window.
+def placed(image: ProjectImage, parts: Sequence[tuple[Sample, Finding]]) -> tuple[LabelMap, dict[int, int]]:
+    """Objects of one image's windows in a label map of the whole image, numbered on, and their classes.
 
     Where windows overlap, the one that was suggested first counts.
     """
     labels: LabelMap = np.zeros((image.height, image.width), dtype=np.int32)
+    classes: dict[int, int] = {}
     free = np.ones(labels.shape, dtype=bool)
     for sample, finding in parts:
-        there = _within(sample, labels.shape, 1.0)
-        part = np.where((finding.labels > 0) & free[there], finding.labels + int(labels.max()), 0)
+        there, before = _within(sample, labels.shape, 1.0), int(labels.max())
+        part = np.where((finding.labels > 0) & free[there], finding.labels + before, 0)
         labels[there] = np.where(free[there], part, labels[there])
+        classes.update({label + before: index for label, index in finding.classes.items()})
         free[there] = False
-    return labels
+    present = set(np.unique(labels[labels > 0]).tolist())
+    return labels, {label: index for label, index in classes.items() if label in present}
 
 
 def _uncertainty_picture(
