@@ -1,26 +1,29 @@
-"""The golden project of version 1: made once, kept in ``tests/golden/project-v1``, and opened by every later version.
+"""The golden projects: one for each schema, made once, kept in ``tests/golden``, and opened by every later version.
 
-It was made by ``python -m tests.project.make_golden``; it must not be made anew when the schema changes. A new version
-gets a golden project of its own beside it.
+``python -m tests.project.make_golden`` makes that of the present schema, if there is none; those that are there must
+not be made anew. What is written here is what the present schema can hold.
 """
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from frugalseg.images import Sample, write_image
-from frugalseg.project import Project, Reason
+from frugalseg.project import Drawings, JobQueue, Project, Reason, Stroke, pack_labels
 
 from .builders import picture, two_objects
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "project-v1"
+FOLDER = Path(__file__).parents[1] / "golden"
+GOLDEN = FOLDER / "project-v1"
+GOLDEN_2 = FOLDER / "project-v2"
 
 
 def make_golden(folder: Path) -> None:
-    """Three images (pool, validation, unusable), a mask of two versions, one round and one suggestion."""
+    """Three images (pool, validation, unusable), a mask of two versions, two rounds, a suggestion, strokes, a job."""
     project = Project.create(folder, ("gland",))
     with tempfile.TemporaryDirectory() as source:
         samples = []
@@ -36,7 +39,15 @@ def make_golden(folder: Path) -> None:
     project.add_member(opened.number, 0, "rounds/000/member-0", 1)
     project.finish_round(opened.number, {"object_dice": 0.75})
     project.add_suggestions([Reason("c", uncertainty=0.5, uncertainty_rank=1)], "uncertainty", {"k": 1}, 0)
+    project.abandon_round(project.begin_round({}, project.labelled()).number)
     project.mark_unusable("c", "out of focus")
+    labels = pack_labels(np.full((2, 3), 4))
+    stroke = Stroke("stroke-of-the-golden-project", "brush", (20, 1, 3, 2), labels, accepted=(4,))
+    drawings = Drawings(project)
+    drawings.draw(project.image("a").id, "v2.0", stroke)
+    drawings.close()
+    queue = JobQueue(project)
+    queue.finish(queue.add("suggest", {"k": 1}, "page").id, "failed", "for the golden project")
     _shrink(folder / "project.sqlite")
     (folder / "project.lock").unlink()
 
@@ -52,5 +63,6 @@ def _shrink(database: Path) -> None:
 
 
 if __name__ == "__main__":
-    shutil.rmtree(GOLDEN, ignore_errors=True)
-    make_golden(GOLDEN)
+    if GOLDEN_2.exists():
+        raise SystemExit(f"{GOLDEN_2} is there; it must stay what it is")
+    make_golden(GOLDEN_2)

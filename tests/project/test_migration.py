@@ -12,10 +12,10 @@ from alembic.migration import MigrationContext
 
 from frugalseg.errors import InputError
 from frugalseg.images import write_label_map
-from frugalseg.project import Project, migration, schema
+from frugalseg.project import Drawings, JobQueue, Project, migration, schema
 
 from .builders import small_project, tree, two_objects
-from .make_golden import GOLDEN
+from .make_golden import GOLDEN, GOLDEN_2
 
 FOLDER = migration.FOLDER
 
@@ -133,8 +133,9 @@ def test_newer_schema_is_refused_and_untouched(
     assert tree(folder) == before
 
 
-def test_golden_project_of_version_1_opens(tmp_path: Path) -> None:
-    shutil.copytree(GOLDEN, tmp_path / "project")
+@pytest.mark.parametrize("golden", [GOLDEN, GOLDEN_2], ids=lambda path: path.name)
+def test_golden_projects_open(tmp_path: Path, golden: Path) -> None:
+    shutil.copytree(golden, tmp_path / "project")
     project = Project.open(tmp_path / "project")
     assert project.class_names == ("gland",)
     assert [(image.name, image.group, image.role) for image in project.images()] == [
@@ -153,6 +154,21 @@ def test_golden_project_of_version_1_opens(tmp_path: Path) -> None:
     assert trained is not None
     assert (trained.labelled, trained.metrics, len(trained.members)) == ({"a": 2}, {"object_dice": 0.75}, 1)
     assert [(each.image, each.reason.uncertainty) for each in project.suggestions()] == [("c", 0.5)]
+
+
+def test_golden_project_of_version_2_keeps_its_strokes_and_jobs(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN_2, tmp_path / "project")
+    project = Project.open(tmp_path / "project")
+    drawings, a = Drawings(project), project.image("a").id
+    state = drawings.state(a)
+    assert (state.edit, state.next_label, state.accepted) == ("v2.1", 5, (4,))
+    expected = two_objects()
+    expected[1:3, 20:23] = 4
+    assert (drawings.labels(a, (0, 0, 32, 24))[1] == expected).all()
+    assert [(job.kind, job.status, job.message) for job in JobQueue(project).list()] == [
+        ("suggest", "failed", "for the golden project")
+    ]
+    assert [each.status for each in project.rounds()] == ["trained", "abandoned"]
 
 
 def test_golden_project_can_go_on(tmp_path: Path) -> None:

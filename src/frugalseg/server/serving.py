@@ -73,6 +73,7 @@ def serve(
         pass
     finally:
         supervisor.stop()
+        context.drawings.close()
         listener.close()
     return address
 
