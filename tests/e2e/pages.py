@@ -50,7 +50,7 @@ def truth(name: str, side: int = SIDE) -> LabelMap:
 def corners(mask: NDArray[np.bool_]) -> list[Place]:
     """Where a person would click around an object: few corners, none beside the last one or the first one."""
     contour = max(find_contours(np.pad(mask, 1).astype(float), 0.5), key=len) - 1
-    rough = approximate_polygon(contour, 1.5)[:-1, ::-1].clip(0, np.array(mask.shape[::-1]) - 1)
+    rough = approximate_polygon(contour, 2.2)[:-1, ::-1].clip(0, np.array(mask.shape[::-1]) - 1)
     found = [rough[0]]
     for place in rough[1:]:
         if min(np.hypot(*(place - found[-1])), np.hypot(*(place - found[0]))) > 6:

@@ -16,8 +16,8 @@ export const JOB_WORDS: Record<Job["kind"], string> = { train: "Training", sugge
 
 /** How suggestions were chosen, where a word of the program says little. */
 export const STRATEGY_WORDS: Record<string, string> = {
-  cover: "images that stand for many others",
-  suggestive: "the networks disagree, and they stand for many others",
+  cover: "they stand for many others",
+  suggestive: "the networks disagree there",
 };
 
 export function ordinal(n: number): string {
