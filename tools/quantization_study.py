@@ -69,6 +69,9 @@ LOW, LOW_RATE = "control-low", 5e-4
 LABEL_STEP = 0.0022
 """Least distance of two labels in the picture, in object Dice."""
 
+LARGEST_LOSS = 0.08
+"""What lies further below the best is drawn there with its figure, so that the others can be told apart."""
+
 MARKER = "<!-- made by tools/quantization_study.py: {} -->"
 
 
@@ -335,7 +338,9 @@ def _picture(cells: Sequence[dict[str, Any]]) -> bytes:
             dice = statistics.mean(cell["testA"]["object_dice"] for cell in chosen)
             points.append((dice, variant, *(chosen[0]["bytes"][key] / 1e6 for key in ("plain", "file"))))
     labels: list[tuple[float, float]] = []
-    for dice, variant, plain, stored in sorted(points, reverse=True):
+    floor = max((point[0] for point in points), default=1.0) - LARGEST_LOSS
+    for found, variant, plain, stored in sorted(points, reverse=True):
+        dice, name = (found, variant) if found >= floor else (floor, f"{variant} ({found:.2f})")
         axes.plot([plain, stored], [dice, dice], color="#999999", linewidth=1, zorder=1)
         axes.scatter([plain], [dice], marker="o", facecolors="white", edgecolors="#0072b2", zorder=2)
         axes.scatter([stored], [dice], marker="o", color="#0072b2", zorder=2)
@@ -343,8 +348,8 @@ def _picture(cells: Sequence[dict[str, Any]]) -> bytes:
         near = [height for size, height in labels if abs(math.log(size / stored)) < 0.4]
         label_at = min([dice, *(height - LABEL_STEP for height in near)])
         labels.append((stored, label_at))
-        axes.annotate(variant, (stored / 1.06, label_at), ha="right", va="center", fontsize=8)
-    axes.margins(x=0.12)
+        axes.annotate(name, (stored / 1.06, label_at), ha="right", va="center", fontsize=8)
+    axes.margins(x=0.16)
     axes.set(xscale="log", xlabel="megabytes (open: plain codes, filled: as stored)", ylabel="object Dice, test part A")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
