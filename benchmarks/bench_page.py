@@ -5,8 +5,8 @@
 A real Chromium without a screen and without GPU, real mouse events, a server in a process of its own. The image has
 4096 x 4096 pixels and 1,000 objects. Three figures, each with its goal:
 
-- page ready: from the click on the image in the list until all tiles in view are painted; at most 2 s. The first opening
-  finds the server just started and busy with the thumbnail; two more follow;
+- page ready: from the click on the image in the list until all tiles in view are painted; at most 2 s. The first
+  opening finds the server just started and busy with the thumbnail; two more follow;
 - pointer to pixel: from the time stamp that the browser gives a mouse move until the canvas pixel under the pointer has
   changed, looked for after each frame; 95th percentile at most 50 ms;
 - longest task of the main thread from pressing the brush until the stroke is saved; none over 100 ms.
