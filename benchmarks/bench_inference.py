@@ -45,6 +45,7 @@ from frugalseg.train.run import load_net
 SCALES = {"lite": 0.5, "unet": 0.5, "fcn": 1.0}
 GOALS = {"unet": 7.0, "lite": 6.0, "fcn": 4.0}
 N_CALIBRATION = 8
+SPINNING_S = 0.3
 
 
 def main() -> None:
@@ -244,12 +245,13 @@ def _nncf(content: bytes, scale: float, batch: np.ndarray) -> Callable[[], objec
 def _take_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median milliseconds of every way; all have their turn in each round, after two rounds that do not count.
 
-    The first run of a turn does not count either: threads of the way before, which wait for more work by spinning, and
-    its data in the processor's caches would be charged to the next.
+    Before each turn all wait until threads of the way before, which wait for more work by spinning (OpenMP: 200 ms),
+    are asleep; the first run of a turn does not count either, for its data is not in the processor's caches.
     """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats + 2):
         for way, run in ways.items():
+            time.sleep(SPINNING_S)
             run()
             began = time.perf_counter()
             run()

@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     job = queue.get(args.id)
     if job.source != "page":
         raise InputError(f"job {job.id}", "belongs to the command that added it")
-    _step_back()
     job = wait_for_turn(project, job, announce=log.info)
     log.info("job %d: %s %s", job.id, job.kind, dict(job.settings))
     with at_work(project, job) as work:
@@ -42,17 +41,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     done = queue.get(job.id)
     log.info("job %d: %s", done.id, done.status)
     return {"job": done.id, "kind": done.kind, "status": done.status, "round": done.round}
-
-
-def _step_back() -> None:
-    """Let the page, and whatever else somebody looks at, go first."""
-    import contextlib
-    import os
-
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        psutil.Process().nice(10 if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
 
 
 def _train(project: Project, job: Job, work: Work) -> None:

@@ -144,6 +144,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 **_detached(),
             )
+        _step_back(process.pid)
         self._started[job.id] = (process, job.attempts)
         log.info("job %d (%s) begins, process %d", job.id, job.kind, process.pid)
 
@@ -171,6 +172,12 @@ def _detached() -> dict[str, Any]:
     if os.name == "nt":
         return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
     return {"start_new_session": True}
+
+
+def _step_back(pid: int) -> None:
+    """Let the page, and whatever else somebody looks at, go before a job that has just been started."""
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process(pid).nice(10 if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
 
 
 def _is_group(job: Job) -> bool:
