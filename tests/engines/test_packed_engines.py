@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from packed_nets import image, packed_net, settled_net, with_ranges
 
 from frugalseg import processor
-from frugalseg.artifact import Artifact
+from frugalseg.artifact import Artifact, write_artifact
 from frugalseg.engines import cache
 from frugalseg.engines.onnxruntime import OnnxRuntimeEngine
 from frugalseg.engines.openvino import OpenVinoEngine, executed_convolutions, observe
@@ -217,3 +219,24 @@ class TestChoice:
         artifact = dataclasses.replace(packed_net(settled_net("unet"), "unet"), graph=b"garbage")
         with pytest.raises(InputError, match=r"m\.fseg"):
             packed_engines(artifact, "m.fseg")
+
+
+def test_a_signal_after_an_engine_went_in_another_thread_ends_nothing(model: tuple, tmp_path: Path) -> None:
+    """Where a processor has AMX, OpenVINO's stack for signals must not be freed while a thread still has it."""
+    path = tmp_path / "model.fseg"
+    write_artifact(path, model[2])
+    program = (
+        "import gc, pathlib, signal, sys, threading\n"
+        "import numpy as np\n"
+        "from frugalseg.predict import load_model\n"
+        "kept = [load_model([pathlib.Path(sys.argv[1])])]\n"
+        "kept[0].engines[0].run(np.zeros((1, 128, 128, 3), np.uint8))\n"
+        "thread = threading.Thread(target=lambda: (kept.clear(), gc.collect()))\n"
+        "thread.start(); thread.join()\n"
+        "came = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: came.append(1))\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "print(came)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert (told.returncode, told.stdout.strip()) == (0, "[1]"), told.stderr

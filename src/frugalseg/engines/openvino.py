@@ -20,12 +20,20 @@ from frugalseg.artifact import Artifact
 from frugalseg.engines.cache import cache_key, load_compiled, store_compiled
 from frugalseg.processor import Precision, model_and_features
 
+CORE = openvino.Core()
+"""The one core of a process, never taken down.
+
+Where a processor has AMX, OpenVINO gives the thread that loads it a stack for signals. Was the last core taken down by
+another thread, as the garbage collector may, that stack was freed and still in use: the next Ctrl-C would have ended
+the process on the spot.
+"""
+
 log = logging.getLogger(__name__)
 
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value of tensors, by their names in the graph."""
 
-REVISION = 3
+REVISION = 4
 """Of what :mod:`frugalseg.graphs` writes; to be raised with every change there, so that the cache forgets."""
 
 _HINTS = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
@@ -83,7 +91,6 @@ class OpenVinoEngine:
 
 def _compile(artifact: Artifact, member: int, precision: Precision, threads: int, digest: str | None) -> Any:
     """The network compiled for this processor, from the cache where it lies there."""
-    core = openvino.Core()
     options = compile_options(precision, threads)
     key = None
     if digest is not None:
@@ -93,10 +100,10 @@ def _compile(artifact: Artifact, member: int, precision: Precision, threads: int
         blob = load_compiled(key)
         if blob is not None:
             try:
-                return core.import_model(blob, "CPU", options)
+                return CORE.import_model(blob, "CPU", options)
             except RuntimeError as error:
                 log.debug("compiled model of the cache not usable: %s", error)
-    compiled = core.compile_model(runnable(core, artifact, member, precision), "CPU", options)
+    compiled = CORE.compile_model(runnable(artifact, member, precision), "CPU", options)
     if key is not None:
         exported: Any = compiled.export_model()
         store_compiled(key, exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
@@ -109,13 +116,13 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
     return options | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
 
 
-def runnable(core: Any, artifact: Artifact, member: int, precision: Precision) -> Any:
+def runnable(artifact: Artifact, member: int, precision: Precision) -> Any:
     """The network from colours (N, H, W, 3) to probabilities (N, C + 2, H, W), not yet compiled."""
     from frugalseg.graphs import float_model, int8_model  # a compiled network from the cache needs no ONNX
 
     weights = artifact.members[member]
     content = int8_model(artifact, weights)[0] if precision == "int8" else float_model(artifact, weights)
-    model = _with_probabilities(core.read_model(content, b""))
+    model = _with_probabilities(CORE.read_model(content, b""))
     processing = PrePostProcessor(model)
     processing.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     processing.input().model().set_layout(openvino.Layout("NCHW"))
@@ -152,9 +159,8 @@ def observe(artifact: Artifact, member: int, images: Sequence[Image], percentile
     """
     from frugalseg.graphs import INPUT, calibration_model
 
-    core = openvino.Core()
     content, names = calibration_model(artifact, artifact.members[member])
-    compiled = core.compile_model(core.read_model(content, b""), "CPU", compile_options("fp32", 0))
+    compiled = CORE.compile_model(CORE.read_model(content, b""), "CPU", compile_options("fp32", 0))
     result: list[Ranges] = [{} for _ in percentiles]
     for image in images:
         x = (image.astype(np.float32) - np.float32(artifact.mean)) / np.float32(artifact.divisor)
@@ -198,10 +204,9 @@ class ExecutedConvolution:
 
 def executed_convolutions(artifact: Artifact, member: int, height: int, width: int) -> list[ExecutedConvolution]:
     """The convolutions of the INT8 network as OpenVINO compiled it for images of this size: told by the compiler."""
-    core = openvino.Core()
-    model = runnable(core, artifact, member, "int8")
+    model = runnable(artifact, member, "int8")
     model.reshape([1, height, width, 3])
-    compiled = core.compile_model(model, "CPU", compile_options("int8", 0))
+    compiled = CORE.compile_model(model, "CPU", compile_options("int8", 0))
     found = []
     for node in compiled.get_runtime_model().get_ordered_ops():
         facts: Mapping[str, Any] = node.get_rt_info()

@@ -141,7 +141,7 @@ def _write_openvino(out: Path, artifact: Artifact, run: Path, int8: bool) -> int
 
     from frugalseg.engines.openvino import runnable
 
-    model = runnable(openvino.Core(), artifact, 0, "int8" if int8 else "fp32")
+    model = runnable(artifact, 0, "int8" if int8 else "fp32")
     model.set_rt_info(json.dumps(describe(artifact)), "frugalseg")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
