@@ -22,6 +22,7 @@ def glas_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_demo_on_given_images_leaves_a_report_and_its_parts(
     glas_like: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,7 +62,7 @@ def _train(project: Project, job: Job, work: Work) -> None:
 
 def _read_training(job: Job) -> tuple[TrainJob, RoundPlan]:
     """The settings of a training: the job's own, and those of ``TrainConfig`` and ``EnsembleConfig`` by their names."""
-    from frugalseg.cli.project_training import RoundPlan, default_warm_steps
+    from frugalseg.cli.project_training import RoundPlan, default_warm_steps, ensemble_preset
     from frugalseg.config import Settings, resolve_config
     from frugalseg.ensemble.config import EnsembleConfig
     from frugalseg.jobs import TrainJob
@@ -79,7 +79,8 @@ def _read_training(job: Job) -> tuple[TrainJob, RoundPlan]:
     net = job.settings.get("net", TrainConfig.net)
     preset = Settings(dict(PRESETS[asked.preset].get(net, {})), f"preset {asked.preset}")
     config = resolve_config(TrainConfig, preset, chosen(lambda name: name in of_config))
-    ensemble = resolve_config(EnsembleConfig, {"members": asked.members}, chosen(lambda name: name in of_ensemble))
+    members = {"members": asked.members, **ensemble_preset(asked.preset)}
+    ensemble = resolve_config(EnsembleConfig, members, chosen(lambda name: name in of_ensemble))
     warm_steps = None if asked.from_scratch else default_warm_steps(config)
     return asked, RoundPlan(config, ensemble, warm_steps, asked.executor, asked.workers)
 
