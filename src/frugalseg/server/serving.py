@@ -81,7 +81,8 @@ def serve(
 def _listen(port: int | None) -> socket.socket:
     wanted = range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED) if port is None else [port]
     for each in wanted:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # with the protocol said, asyncio turns Nagle's algorithm off, which would hold every answer back for 40 ms
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, each))
