@@ -108,7 +108,7 @@ check: $(VENV)/group-check
 	$(BIN)/lint-imports
 
 bench: $(VENV)/group-bench
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(PY) $$script; done
+	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(PY) $$script; done
 
 docs: $(VENV)/group-docs
 	$(PY) tools/cli_reference.py

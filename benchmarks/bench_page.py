@@ -18,9 +18,6 @@ built page ('make page'), Chromium and the dependency group 'test'.
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from playwright.sync_api import Locator, sync_playwright
+from served import served
 
 from frugalseg.images import write_image
 from frugalseg.project import Project
@@ -79,20 +77,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = _project(Path(folder), args.side, args.objects)
-        server = subprocess.Popen(
-            [sys.executable, "-m", "frugalseg", "serve", str(project.folder), "--no-browser", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            found = re.search(r"http\S+", server.stdout.readline())
-            assert found is not None
-            _measure(found[0], args.side, args.objects, args.moves)
-        finally:
-            server.terminate()
-            server.wait(30)
+        with served(project) as (url, _, _):
+            _measure(url, args.side, args.objects, args.moves)
 
 
 def _project(folder: Path, side: int, n: int) -> Project:

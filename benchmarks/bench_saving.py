@@ -15,9 +15,6 @@ import base64
 import http.client
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -25,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from served import served
 
 from frugalseg.images import write_image
-from frugalseg.project import JobQueue, Project, pack_labels
+from frugalseg.project import Project, pack_labels
 from frugalseg.synthetic import synthetic_glands
 
 
@@ -39,17 +37,8 @@ def main() -> None:
     height, width = map(int, args.size.split("x"))
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         project = _project(Path(folder), height, width)
-        server = subprocess.Popen(
-            [sys.executable, "-m", "frugalseg", "serve", str(project.folder), "--no-browser", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            found = re.search(r":(\d+)/\?token=(\S+)", server.stdout.readline())
-            assert found is not None
-            client = _Client(int(found[1]), found[2])
+        with served(project) as (_, port, token):
+            client = _Client(port, token)
             print(f"{height} x {width} pixels, {args.strokes} strokes, each after the last; milliseconds\n")
             print("| | p50 | p95 | p99 | most | bare fsync p50 | p99 |\n| --- | --- | --- | --- | --- | --- | --- |")
             _row("idle", client, Path(folder), height, width, args.strokes)
@@ -57,13 +46,6 @@ def main() -> None:
             while not client.ask("GET", "/api/jobs")["jobs"][0]["done"]:
                 time.sleep(0.5)
             _row("while a round trains", client, Path(folder), height, width, args.strokes)
-        finally:
-            for job in JobQueue(project).list():
-                JobQueue(project).cancel(job.id)
-            while JobQueue(project).running() is not None and server.poll() is None:
-                time.sleep(0.5)
-            server.terminate()
-            server.wait()
 
 
 def _project(folder: Path, height: int, width: int) -> Project:

@@ -32,10 +32,11 @@ from frugalseg.inspection import inspect_model
 from frugalseg.metrics import pool, score_image
 from frugalseg.predict import Outputs, load_model, predict_files
 from frugalseg.project import Project
+from frugalseg.project.round_files import round_folder
 from frugalseg.report.demo import DemoResult, DemoRound, ImageResult, write_demo_report
 from frugalseg.rounds.report import write_suggestions
 from frugalseg.rounds.suggesting import Request, suggest_round
-from frugalseg.rounds.training import ENSEMBLE, round_folder, train_round
+from frugalseg.rounds.training import ENSEMBLE, train_round
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train import TrainConfig
 
@@ -108,7 +109,7 @@ def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS, executo
     with open_executor(executor) as workers:
         rounds = [_play_round(out, project, dataset, roles, config, workers, clock) for _ in range(N_ROUNDS)]
     samples = [load_sample(dataset, sample) for sample in roles.test]
-    model = round_folder(project, N_ROUNDS - 1) / ENSEMBLE
+    model = round_folder(project.folder, N_ROUNDS - 1) / ENSEMBLE
     results = _predict(out, model, dataset, roles.test, samples)
     clock.lap("prediction")
     pooled = pool([result.scores for result in results])

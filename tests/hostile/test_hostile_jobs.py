@@ -16,12 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
+from annotated_projects import annotated_project
 
-from frugalseg.images import open_dataset, read_label_map
 from frugalseg.jobs import Supervisor, log_file, progress_rows
 from frugalseg.project import Job, JobQueue, Project
 from frugalseg.project.round_files import proposal_file, round_folder
-from frugalseg.synthetic import write_synthetic_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")]
 
@@ -47,15 +46,7 @@ time.sleep(600)
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of eight images: three annotated, two for validation annotated, three to choose from."""
-    folder = tmp_path_factory.mktemp("project")
-    write_synthetic_dataset(folder / "data", 8, 0, 1, height=72, width=88)
-    project = Project.create(folder / "project")
-    project.add_images(open_dataset(folder / "data").samples)
-    project.draw_validation(0.2, 0)
-    for image in (*project.pool()[:3], *project.validation()):
-        labels = read_label_map(folder / "data" / f"{image.name}_anno.png")
-        project.annotate(image.name, labels, complete=True, source="test")
-    return folder / "project"
+    return annotated_project(tmp_path_factory.mktemp("project"), 3)
 
 
 @pytest.fixture

@@ -27,15 +27,15 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from annotated_projects import annotated_project
 
 from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.executors import open_executor
-from frugalseg.images import open_dataset, read_label_map
 from frugalseg.model_files import CARD
 from frugalseg.project import Project
+from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.suggesting import Request, suggest_round
-from frugalseg.rounds.training import MEMBERS, round_folder, train_round
-from frugalseg.synthetic import write_synthetic_dataset
+from frugalseg.rounds.training import MEMBERS, train_round
 from frugalseg.train.config import TrainConfig
 
 pytestmark = pytest.mark.slow
@@ -56,15 +56,7 @@ FLAGS = ["--net", "lite", "--steps", "4", "--patch-px", "32", "--batch-size", "2
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of eight images: three annotated, two for validation annotated, three to choose from."""
-    folder = tmp_path_factory.mktemp("project")
-    write_synthetic_dataset(folder / "data", 8, 0, 1, height=72, width=88)
-    project = Project.create(folder / "project")
-    project.add_images(open_dataset(folder / "data").samples)
-    project.draw_validation(0.2, 0)
-    for image in (*project.pool()[:3], *project.validation()):
-        labels = read_label_map(folder / "data" / f"{image.name}_anno.png")
-        project.annotate(image.name, labels, complete=True, source="test")
-    return folder / "project"
+    return annotated_project(tmp_path_factory.mktemp("project"), 3)
 
 
 def copy(project: Path, to: Path) -> Path:
@@ -188,7 +180,7 @@ def test_a_cluster_that_loses_a_node_trains_the_same_members(
     train_round(Project.open(alone), TINY, ensemble, open_executor("serial"))
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "executors"))
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    members = round_folder(Project.open(spread), 0) / MEMBERS
+    members = round_folder(spread, 0) / MEMBERS
     with two_nodes() as (address, second), open_executor("ray", address=address) as executor:
         work = importlib.import_module("executor_tasks")
         end = time.monotonic() + 60
@@ -202,7 +194,7 @@ def test_a_cluster_that_loses_a_node_trains_the_same_members(
         assert killed["unfinished"], "all members were trained before the node was killed"
         assert len(set(executor.map(work.node_of, [0.1] * 4))) == 1, "one node is left"
     for index in range(ensemble.members):
-        one, other = (round_folder(Project.open(each), 0) / MEMBERS / f"member-{index}" for each in (alone, spread))
+        one, other = (round_folder(each, 0) / MEMBERS / f"member-{index}" for each in (alone, spread))
         assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     assert answers(spread) == answers(alone)
     assert Project.open(spread).integrity() == ()

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import annotated_projects
 import numpy as np
 import pytest
 import torch
 
 from frugalseg.cli import main
-from frugalseg.images import open_dataset, read_label_map
+from frugalseg.images import read_label_map
 from frugalseg.jobs import progress_rows
 from frugalseg.project import Job, JobKind, JobQueue, Project
 from frugalseg.project.round_files import proposal_file, round_folder, uncertainty_file
-from frugalseg.synthetic import write_synthetic_dataset
 
 from .builders import wait_until
 
@@ -40,15 +40,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def annotated_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight images: two annotated, two for validation annotated, four to choose from."""
-    folder = tmp_path_factory.mktemp("annotated")
-    write_synthetic_dataset(folder / "data", 8, 0, 1, height=72, width=88)
-    project = Project.create(folder / "project")
-    project.add_images(open_dataset(folder / "data").samples)
-    project.draw_validation()
-    for image in (*project.pool()[:2], *project.validation()):
-        labels = read_label_map(folder / "data" / f"{image.name}_anno.png")
-        project.annotate(image.name, labels, complete=True, source="test")
-    return folder / "project"
+    return annotated_projects.annotated_project(tmp_path_factory.mktemp("annotated"), 2)
 
 
 @pytest.fixture

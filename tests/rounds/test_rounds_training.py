@@ -24,7 +24,8 @@ from frugalseg.locking import training_lock
 from frugalseg.metrics import pool, score_image
 from frugalseg.predict import load_model
 from frugalseg.project import Project
-from frugalseg.rounds.training import round_folder, train_round, validate
+from frugalseg.project.round_files import round_folder
+from frugalseg.rounds.training import train_round, validate
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
@@ -57,7 +58,7 @@ def go(project: Project, config: TrainConfig, ensemble: EnsembleConfig, **more: 
 
 
 def weights(project: Project, number: int = 0) -> dict[str, str]:
-    folder = round_folder(project, number) / "members"
+    folder = round_folder(project.folder, number) / "members"
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("model.safetensors"))
@@ -65,7 +66,7 @@ def weights(project: Project, number: int = 0) -> dict[str, str]:
 
 
 def listed(project: Project, number: int = 0) -> list[dict[str, Any]]:
-    text = (round_folder(project, number) / "data" / "samples.json").read_text(encoding="utf-8")
+    text = (round_folder(project.folder, number) / "data" / "samples.json").read_text(encoding="utf-8")
     return list(json.loads(text)["samples"])
 
 
@@ -75,7 +76,7 @@ class TestFirstRound:
         (only,) = trained.rounds()
         assert (only.number, only.status) == (0, "trained")
         assert only.labelled == dict.fromkeys(named("complete"), 1)
-        members = round_folder(trained, 0) / "members"
+        members = round_folder(trained.folder, 0) / "members"
         for index, member in enumerate(only.members):
             assert trained.folder / member.folder == members / f"member-{index}"
             assert member.seed == read_config(members / f"member-{index}" / "float")["config"]["seed"]
@@ -83,13 +84,13 @@ class TestFirstRound:
         assert len(only.members) == 2
 
     def test_the_list_of_its_data_is_a_data_set(self, trained: Project, glands: Path, named: Named) -> None:
-        dataset = open_dataset(round_folder(trained, 0) / "data")
+        dataset = open_dataset(round_folder(trained.folder, 0) / "data")
         for sample in dataset.samples:
             assert sample.mask is not None
             assert np.array_equal(read_label_map(sample.mask), read_label_map(glands / f"{sample.name}_anno.png"))
 
     def test_leaves_an_ensemble_that_opens(self, trained: Project) -> None:
-        model = load_model([round_folder(trained, 0) / "ensemble.fseg"])
+        model = load_model([round_folder(trained.folder, 0) / "ensemble.fseg"])
         assert len(model.engines) == 2
         assert (model.card.net, model.card.class_names) == ("unet", ("object",))
         assert model.card.quantization is not None
@@ -98,7 +99,7 @@ class TestFirstRound:
     def test_is_scored_on_the_validation_images(self, trained: Project, named: Named, glands: Path) -> None:
         metrics = trained.rounds()[0].metrics
         assert metrics["n_images"] == len(named("validation")) == 2
-        model = load_model([round_folder(trained, 0) / "ensemble.fseg"])
+        model = load_model([round_folder(trained.folder, 0) / "ensemble.fseg"])
         scores = {}
         for name in named("validation"):
             found = segment(
@@ -116,7 +117,7 @@ class TestFirstRound:
     def test_incomplete_validation_masks_and_other_images_do_not_score(
         self, trained: Project, named: Named, annotate: Annotate
     ) -> None:
-        model = round_folder(trained, 0) / "ensemble.fseg"
+        model = round_folder(trained.folder, 0) / "ensemble.fseg"
         before = validate(trained, model)
         assert before == dict(trained.rounds()[0].metrics)
         annotate(trained, *named("bare"))
@@ -192,8 +193,8 @@ class TestNextRound:
         assert second.number == 1
         assert [each["name"] for each in listed(trained, 1)] == sorted([*named("complete"), *named("bare")])
         for index in range(2):
-            document = read_config(round_folder(trained, 1) / "members" / f"member-{index}")
-            before = round_folder(trained, 0) / "members" / f"member-{index}" / "float" / "model.safetensors"
+            document = read_config(round_folder(trained.folder, 1) / "members" / f"member-{index}")
+            before = round_folder(trained.folder, 0) / "members" / f"member-{index}" / "float" / "model.safetensors"
             assert document["source"]["sha256"] == hashlib.sha256(before.read_bytes()).hexdigest()
             assert document["config"]["steps"] == 1
         assert trained.newest_trained() == second
@@ -211,7 +212,7 @@ class TestNextRound:
     ) -> None:
         """Half the steps are for members that begin with trained weights."""
         go(trained, tiny, ensemble, warm_steps=1)
-        members = round_folder(trained, 1) / "members"
+        members = round_folder(trained.folder, 1) / "members"
         for run in members.iterdir():
             if run.name == "trunk" or not ensemble.shared_trunk:
                 assert "source" not in read_config(run)
@@ -222,11 +223,11 @@ class TestNextRound:
         go(ready, tiny, EnsembleConfig(members=1, quantize_steps=0, shared_trunk=True))
         second = go(ready, tiny, EnsembleConfig(members=1, method="none"), warm_steps=1)
         assert second.status == "trained"
-        assert read_config(round_folder(ready, 1) / "members" / "member-0")["config"]["steps"] == tiny.steps
+        assert read_config(round_folder(ready.folder, 1) / "members" / "member-0")["config"]["steps"] == tiny.steps
 
     def test_from_scratch_if_asked(self, trained: Project, tiny: TrainConfig) -> None:
         go(trained, tiny, EnsembleConfig(members=1, method="none"), warm_steps=None)
-        document = read_config(round_folder(trained, 1) / "members" / "member-0")
+        document = read_config(round_folder(trained.folder, 1) / "members" / "member-0")
         assert "source" not in document
         assert document["config"]["steps"] == tiny.steps
 

@@ -14,10 +14,10 @@ from frugalseg.ensemble.scoring import score_images
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.predict import load_model
 from frugalseg.project import Project
+from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.report import principal_plane, write_suggestions
 from frugalseg.rounds.suggesting import Request, suggest_round
-from frugalseg.rounds.training import round_folder
 from frugalseg.suggest import STRATEGIES
 
 Named = Callable[[str], list[str]]
@@ -111,7 +111,7 @@ class TestAfterARound:
         assert (answer.round, answer.strategy, len(answer.engines)) == (0, "suggestive", 2)
         left = sorted([*named("incomplete"), *named("bare")])
         assert sorted(answer.pool.names) == left
-        model = load_model([round_folder(trained, 0) / "ensemble.fseg"])
+        model = load_model([round_folder(trained.folder, 0) / "ensemble.fseg"])
         samples = [as_sample(image, annotated=False) for image in trained.pool()]
         again = {
             each.sample.name: each.scores.uncertainty
@@ -157,7 +157,7 @@ class TestAfterARound:
             assert 0 <= y <= 72 - side
 
     def test_a_lost_ensemble_is_named(self, trained: Project) -> None:
-        path = round_folder(trained, 0) / "ensemble.fseg"
+        path = round_folder(trained.folder, 0) / "ensemble.fseg"
         path.unlink()
         with pytest.raises(InputError, match=re.escape(str(path))):
             suggest_round(trained, Request())

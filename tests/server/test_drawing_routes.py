@@ -161,7 +161,6 @@ def test_images_are_uploaded_and_judged(tmp_path: Path) -> None:
     assert client.post("/api/uploads?name=x.png", content=good).json() == {
         "added": ["x"],
         "duplicate": False,
-        "stem": "x",
     }
     assert client.post("/api/uploads?name=y.png", content=good).json()["duplicate"]
     for name, content in (

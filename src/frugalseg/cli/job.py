@@ -101,15 +101,11 @@ def _suggest(project: Project, job: Job, work: Work) -> None:
 
 def _predict(project: Project, job: Job, work: Work) -> None:
     from frugalseg.config import Settings, resolve_config
-    from frugalseg.errors import InputError
     from frugalseg.jobs import PredictJob
     from frugalseg.rounds.proposals import propose
 
     asked = resolve_config(PredictJob, Settings(job.settings, f"job {job.id}"))
-    image = next((each for each in project.images() if each.id == asked.image), None)
-    if image is None:
-        raise InputError(f"image {asked.image}", "is not in this project")
-    work.in_round(propose(project, image), 1)
+    work.in_round(propose(project, project.image_numbered(asked.image)), 1)
     work.tell(1, 1)
 
 

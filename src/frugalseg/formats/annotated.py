@@ -10,6 +10,7 @@ import numpy as np
 
 from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.errors import InputError, Problem
+from frugalseg.images.guard import system_reason
 
 Window = tuple[int, int, int, int]
 """Part of an image: x, y, width, height in pixels."""
@@ -149,6 +150,16 @@ def outside_unknown(labels: LabelMap, window: Window | None) -> LabelMap:
     result = np.full_like(labels, UNKNOWN)
     result[y : y + h, x : x + w] = labels[y : y + h, x : x + w]
     return result
+
+
+def listed(path: Path) -> list[Path]:
+    """The files of a folder in order, or the one file; what is not there or cannot be read is an `InputError`."""
+    if not path.exists():
+        raise InputError(path, "does not exist")
+    try:
+        return sorted(path.iterdir()) if path.is_dir() else [path]
+    except OSError as error:
+        raise InputError(path, system_reason(error)) from error
 
 
 def single(pairs: Iterable[tuple[str, Path]]) -> dict[str, Path]:

@@ -29,6 +29,7 @@ from frugalseg.formats.annotated import (
     Wanted,
     WriteSettings,
     Written,
+    listed,
     present_labels,
     single,
 )
@@ -82,6 +83,7 @@ def _write(path: Path, drawn: Annotated) -> None:
     wrapped = np.empty((), dtype=object)
     wrapped[()] = document
     with atomic_path(path) as temporary:
+        # Cellpose opens nothing but a pickled dictionary. Writing one runs nothing; ours are read without unpickling.
         np.save(temporary, wrapped, allow_pickle=True)
 
 
@@ -94,13 +96,7 @@ def read_cellpose(path: Path, wanted: Wanted) -> AnnotationSet:
         No such files, or some for images that do not exist. What is wrong inside shows when it is loaded.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(path, "does not exist")
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-    except OSError as error:
-        raise InputError(path, system_reason(error)) from error
-    found = [file for file in files if file.name.endswith(ENDING) and not file.name.startswith(".")]
+    found = [file for file in listed(path) if file.name.endswith(ENDING) and not file.name.startswith(".")]
     file_of = single((file.name.removesuffix(ENDING), file) for file in found)
     canvases = wanted.choose(path, file_of, what=f"Cellpose files (NAME{ENDING})")
     return AnnotationSet(canvases, lambda canvas: _read(file_of[canvas.name], canvas))

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import InputError
-from frugalseg.formats.annotated import Annotated, AnnotationSet, Canvas, Wanted, single
+from frugalseg.formats.annotated import Annotated, AnnotationSet, Canvas, Wanted, listed, single
 from frugalseg.formats.board import Board
 from frugalseg.formats.geojson import IGNORE, LABEL, REGION
 from frugalseg.formats.json_stream import JsonStream, open_json
 from frugalseg.formats.raster import GeometryError, Polygon, make_ring
 from frugalseg.images import image_stem, is_image_name
-from frugalseg.images.guard import system_reason
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 _OBJECTS = ("annotation", "detection", "cell")
@@ -28,13 +27,7 @@ def read_geojson(path: Path, wanted: Wanted) -> AnnotationSet:
         No such files, or some for images that do not exist. What is wrong inside shows when it is loaded.
     """
     path = Path(path)
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-    except OSError as error:
-        raise InputError(path, system_reason(error)) from error
-    if not path.exists():
-        raise InputError(path, "does not exist")
-    found = [file for file in files if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")]
+    found = [file for file in listed(path) if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")]
     file_of = single((_image_name(file, wanted.canvases), file) for file in found)
     canvases = wanted.choose(path, file_of, what="GeoJSON files (NAME.geojson)")
     return AnnotationSet(canvases, lambda canvas: _read(file_of[canvas.name], canvas))

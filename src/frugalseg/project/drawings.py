@@ -64,7 +64,7 @@ class Drawings:
             rows = session.execute(select(DraftRow.image_id, DraftRow.n_strokes).where(DraftRow.n_strokes > 0))
             return {row.image_id: row.n_strokes for row in rows}
 
-    def has_proposal(self, draft: Draft) -> int | None:
+    def newest_proposal(self, draft: Draft) -> int | None:
         """The newest round that proposes objects for the image; None if none does."""
         with self._store.read() as session:
             return newest_proposal(session, self._store.folder, draft.image)

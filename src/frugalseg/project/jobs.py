@@ -15,7 +15,7 @@ job has failed, or was cancelled if it was still waiting for its turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -179,31 +179,21 @@ class JobQueue:
         """
         if status not in _FINISHED:
             raise ValueError(f"a job ends as one of {', '.join(_FINISHED)}, not {status}")
-        with self._store.write() as session:
-            row = _row(session, id)
-            if row.status not in _FINISHED:
-                _finish(row, status, message)
-                session.flush()
-            return _record(row)
+        return self._unless_finished(id, lambda session, row: _finish(row, status, message))
 
     def cancel(self, id: int) -> Job:  # noqa: A002
         """Take a queued job out of the queue, ask a running one to stop; a finished one stays as it is."""
-        with self._store.write() as session:
-            row = _row(session, id)
-            row.cancel = row.cancel or row.status not in _FINISHED
-            if row.status == "queued":
-                _finish(row, "cancelled", None)
-                if row.kind == "train":
-                    _abandon(session, row.round)
-            session.flush()
-            return _record(row)
+        return self._unless_finished(id, _cancel)
 
     def retry(self, id: int, reason: str) -> Job:  # noqa: A002
         """Count a process that could not finish a job: it is queued again, and fails the third time for `reason`."""
+        return self._unless_finished(id, lambda session, row: _retry(session, row, reason))
+
+    def _unless_finished(self, id: int, change: Callable[[Session, JobRow], None]) -> Job:  # noqa: A002
         with self._store.write() as session:
             row = _row(session, id)
             if row.status not in _FINISHED:
-                _retry(session, row, reason)
+                change(session, row)
                 session.flush()
             return _record(row)
 
@@ -252,9 +242,7 @@ def _recover(session: Session) -> list[JobRow]:
         if row.status == "queued":
             _finish(row, "cancelled", "its command ended before its turn came")
         elif row.cancel:
-            _finish(row, "cancelled", None)
-            if row.kind == "train":
-                _abandon(session, row.round)
+            _end_cancelled(session, row)
         elif row.source == "command line":
             _finish(row, "failed", "its process ended without a word, as when it is killed; the same command goes on")
         else:
@@ -265,9 +253,7 @@ def _recover(session: Session) -> list[JobRow]:
 def _retry(session: Session, row: JobRow, reason: str) -> None:
     row.attempts += 1
     if row.cancel:
-        _finish(row, "cancelled", None)
-        if row.kind == "train":
-            _abandon(session, row.round)
+        _end_cancelled(session, row)
     elif row.attempts >= MAX_ATTEMPTS:
         _finish(row, "failed", f"{reason} ({row.attempts} times)")
     else:
@@ -278,11 +264,18 @@ def _finish(row: JobRow, status: JobStatus, message: str | None) -> None:
     row.status, row.message, row.finished_at = status, message, datetime.now(UTC)
 
 
-def _abandon(session: Session, number: int | None) -> None:
-    """Give up the round of a cancelled training, so that the next one begins with all annotations."""
-    row = None if number is None else session.get(RoundRow, number)
-    if row is not None and row.status == "training":
-        row.status, row.finished_at = "abandoned", datetime.now(UTC)
+def _cancel(session: Session, row: JobRow) -> None:
+    row.cancel = True
+    if row.status == "queued":
+        _end_cancelled(session, row)
+
+
+def _end_cancelled(session: Session, row: JobRow) -> None:
+    """End a job as cancelled; a training's round is given up, so that the next one begins with all annotations."""
+    _finish(row, "cancelled", None)
+    begun = None if row.kind != "train" or row.round is None else session.get(RoundRow, row.round)
+    if begun is not None and begun.status == "training":
+        begun.status, begun.finished_at = "abandoned", datetime.now(UTC)
 
 
 def _record(row: JobRow) -> Job:

@@ -36,7 +36,6 @@ BUSY_S = 30.0
 _log = logging.getLogger(__name__)
 # Alembic tells its every step, its own import included; a user is told in one line, below.
 logging.getLogger("alembic").setLevel(logging.WARNING)
-_MAGIC = b"SQLite format 3\x00"
 _WRITE = "frugalseg_write"
 _REASONS = {
     "SQLITE_NOTADB": "is damaged: not an SQLite database",
@@ -270,7 +269,7 @@ def _is_cut(database: Path) -> bool:
     Where there is a log, nothing is said: the file may still have to grow from it.
     """
     in_use = _log_of(database).exists()
-    if database.stat().st_size < len(_MAGIC):
+    if database.stat().st_size == 0:  # SQLite would take it for a new one
         raise InputError(database, _REASONS["SQLITE_NOTADB"])
     # never by opening the file: closing it again would take this process's locks on it away (POSIX), with them SQLite's
     with explained(database), contextlib.closing(_connect(database)) as connection:

@@ -23,8 +23,8 @@ from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
 from frugalseg.model_files import CARD
 from frugalseg.predict import load_model
-from frugalseg.project import Project, ProjectImage, Round, round_files
-from frugalseg.project.round_files import prediction_file
+from frugalseg.project import Project, ProjectImage, Round
+from frugalseg.project.round_files import prediction_file, round_folder
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
@@ -34,11 +34,6 @@ log = logging.getLogger(__name__)
 
 ENSEMBLE = "ensemble.fseg"
 MEMBERS = "members"
-
-
-def round_folder(project: Project, number: int) -> Path:
-    """Where a round's data list, members, packed ensemble and reports lie."""
-    return round_files.round_folder(project.folder, number)
 
 
 def train_round(
@@ -89,7 +84,7 @@ def train_round(
     settings = _settings(config, ensemble, warm_steps)
     with training_lock(project.folder, wait):
         current = _begin_or_go_on(project, settings, abandon)
-        folder = round_folder(project, current.number)
+        folder = round_folder(project.folder, current.number)
         config = _prepare_data(project, current, folder, config)
         start = _earlier_members(project, current, warm_steps)
         if start is not None:
@@ -182,7 +177,7 @@ def _earlier_members(project: Project, current: Round, warm_steps: int | None) -
     if warm_steps is None or not trained:
         return None
     before, now = trained[-1].settings, current.settings
-    members = round_folder(project, trained[-1].number) / MEMBERS
+    members = round_folder(project.folder, trained[-1].number) / MEMBERS
     needed = [TRUNK] if now["shared_trunk"] else [f"member-{index}" for index in range(now["members"])]
     alike = all(before[name] == now[name] for name in ("net", "shared_trunk"))
     if not alike or not all((members / part / CARD).exists() for part in needed):

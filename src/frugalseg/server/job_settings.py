@@ -1,4 +1,4 @@
-"""What the page may ask of a job, and whether there is any work for it."""
+"""What the page may ask of a job, which is less than a job can be told, and whether there is any work for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from frugalseg.errors import InputError, Problem
-from frugalseg.project import JobKind, Project
+from frugalseg.jobs import SuggestJob, TrainJob
+from frugalseg.project import JobKind, Project, ProjectImage
 from frugalseg.server.requests import Id, Request
 
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -18,15 +19,15 @@ class TrainSettings(Request):
     """The next round."""
 
     preset: Literal["smoke", "round"] = "round"
-    members: Annotated[int, Field(ge=1, le=20)] = 5
-    then_suggest: Count | None = None
+    members: Annotated[int, Field(ge=1, le=20)] = TrainJob.members
+    then_suggest: Count | None = TrainJob.then_suggest
 
 
 class SuggestSettings(Request):
     """Which images next."""
 
-    k: Count = 8
-    object_diameter_px: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    k: Count = SuggestJob.k
+    object_diameter_px: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = SuggestJob.object_diameter_px
 
 
 class PredictSettings(Request):
@@ -65,5 +66,5 @@ def check_job(project: Project, kind: JobKind, settings: Mapping[str, Any]) -> d
     return checked
 
 
-def _open(image: Any) -> bool:
+def _open(image: ProjectImage) -> bool:
     return image.role != "validation" and (image.annotation is None or not image.annotation.complete)

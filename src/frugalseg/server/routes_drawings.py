@@ -43,7 +43,7 @@ def drawing_routes(context: Context) -> APIRouter:
         draft = drawings.state(image_id)
         folder, name = context.project.folder, draft.image.name
         shown = any(uncertainty_file(folder, each.number, name).is_file() for each in context.project.rounds())
-        proposal = drawings.has_proposal(draft)
+        proposal = drawings.newest_proposal(draft)
         return drawing_document(draft, context.drawn(), proposal=proposal, has_uncertainty=shown)
 
     @routes.get("/labels", responses=OCTETS, response_class=Response)
@@ -123,7 +123,7 @@ def _stroke(asked: StrokeRequest) -> Stroke:
 
 def _proposal(context: Context, image_id: int) -> LabelMap:
     draft = context.drawings.state(image_id)
-    number = context.drawings.has_proposal(draft)
+    number = context.drawings.newest_proposal(draft)
     if number is None:
         raise InputError(draft.image.name, "has no proposal")
     return read_stored_labels(proposal_file(context.project.folder, number, draft.image.name))

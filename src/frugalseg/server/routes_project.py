@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from frugalseg.errors import InputError, Problem
-from frugalseg.images import image_stem, is_image_name
+from frugalseg.images import is_image_name
 from frugalseg.server.context import Context
 from frugalseg.server.documents import Document, image_row, project_document, queue_document
 from frugalseg.server.requests import Classes, Id, Reason
@@ -80,4 +80,4 @@ def _add(context: Context, name: str, content: bytes) -> Document:
             raise InputError.of(Problem(name, each.reason.replace(folder, "")) for each in error.problems) from None
         except OSError as error:
             raise InputError(name, f"cannot be stored ({error.strerror or error})") from None
-    return {"added": list(added.added), "duplicate": bool(added.duplicates), "stem": image_stem(Path(name))}
+    return {"added": list(added.added), "duplicate": bool(added.duplicates)}

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { said } from "../api/requests";
-import { Dialog } from "../shell/dialog";
+import { Dialog, FormEnd } from "../shell/dialog";
 import { GESTURES, SHORTCUTS } from "./commands";
 
 export function HelpDialog({ onClose }: { onClose: () => void }): JSX.Element {
@@ -52,15 +52,7 @@ export function UnusableDialog({ onClose, onSubmit }: { onClose: () => void; onS
             ))}
           </datalist>
         </label>
-        {problem && <p class="problem" role="alert">{problem}</p>}
-        <div class="row end">
-          <button type="button" class="quiet" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="main">
-            Mark as unusable
-          </button>
-        </div>
+        <FormEnd problem={problem} submit="Mark as unusable" onCancel={onClose} />
       </form>
     </Dialog>
   );

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 import { postJob, said } from "../api/requests";
 import type { Job } from "../api/contract";
-import { Dialog } from "../shell/dialog";
+import { Dialog, FormEnd } from "../shell/dialog";
 import { project } from "../shell/store";
 
 function useJob(kind: Job["kind"], done: () => void): { problem: string; busy: boolean; start: (settings: Record<string, unknown>) => void } {
@@ -56,15 +56,7 @@ export function TrainDialog({ onClose }: { onClose: () => void }): JSX.Element {
             <input type="number" min={1} max={1000} required value={k} onInput={(event) => setK(event.currentTarget.valueAsNumber)} />
           </label>
         )}
-        {problem && <p class="problem" role="alert">{problem}</p>}
-        <div class="row end">
-          <button type="button" class="quiet" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="main" disabled={busy}>
-            Train
-          </button>
-        </div>
+        <FormEnd problem={problem} submit="Train" onCancel={onClose} busy={busy} />
       </form>
     </Dialog>
   );
@@ -106,17 +98,7 @@ export function SuggestForm({ submit, busy, problem, onSubmit, onCancel }: Sugge
         Usual width of an object, in pixels (may be left empty)
         <input type="number" min={1} max={10000} value={width} onInput={(event) => setWidth(event.currentTarget.value)} />
       </label>
-      {problem && <p class="problem" role="alert">{problem}</p>}
-      <div class="row end">
-        {onCancel && (
-          <button type="button" class="quiet" onClick={onCancel}>
-            Cancel
-          </button>
-        )}
-        <button type="submit" class="main" disabled={busy}>
-          {submit}
-        </button>
-      </div>
+      <FormEnd problem={problem} submit={submit} busy={busy} {...(onCancel ? { onCancel } : {})} />
     </form>
   );
 }

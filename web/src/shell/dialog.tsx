@@ -48,3 +48,29 @@ export function Dialog({ title, testId, children, onClose, wide = false }: Dialo
     </dialog>
   );
 }
+
+interface FormEndProps {
+  problem: string;
+  submit: string;
+  onCancel?: () => void;
+  busy?: boolean;
+}
+
+/** What ends a form: why it was refused, and its buttons. */
+export function FormEnd({ problem, submit, onCancel, busy = false }: FormEndProps): JSX.Element {
+  return (
+    <>
+      {problem && <p class="problem" role="alert">{problem}</p>}
+      <div class="row end">
+        {onCancel && (
+          <button type="button" class="quiet" onClick={onCancel}>
+            Cancel
+          </button>
+        )}
+        <button type="submit" class="main" disabled={busy}>
+          {submit}
+        </button>
+      </div>
+    </>
+  );
+}
