@@ -1,0 +1,8 @@
+"""Slides: images too large to decode whole, read by the rectangle."""
+
+from __future__ import annotations
+
+from frugalseg.slides.array import ArraySlide
+from frugalseg.slides.base import Level, Slide
+
+__all__ = ["ArraySlide", "Level", "Slide"]
