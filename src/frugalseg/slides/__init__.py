@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from frugalseg.slides.array import ArraySlide
 from frugalseg.slides.base import Level, Slide
+from frugalseg.slides.view import SlideView
 
-__all__ = ["ArraySlide", "Level", "Slide"]
+__all__ = ["ArraySlide", "Level", "Slide", "SlideView"]

@@ -54,7 +54,7 @@ def checked_levels(path: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Level,
         No pixels, a side beyond `MAX_SIDE`, a level larger than the one before, or of another shape than level 0.
     """
     width, height = sizes[0]
-    levels = []
+    levels: list[Level] = []
     for number, (across, down) in enumerate(sizes):
         if across < 1 or down < 1:
             raise InputError(path, f"level {number} has no pixels ({across} x {down})")
