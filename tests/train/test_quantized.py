@@ -86,7 +86,35 @@ def test_no_steps_quantize_the_weights_as_they_are(source: Path, tmp_path: Path)
         assert ((ratio >= 2 / 3 - 1e-6) & (ratio <= 4 / 3 + 1e-6)).all()  # the nearest power of two
 
 
-@pytest.mark.parametrize("method", ["inq", "lsq"])
+@pytest.mark.parametrize("method", ["freeze", "noise"])
+def test_controls_of_inq_leave_float_weights(method: str, source: Path, tmp_path: Path) -> None:
+    result = quantize_run(source, phase(method, bits=5), tmp_path / "run")
+    assert result.card.quantization is None
+    assert len(read_metrics(tmp_path / "run")) == 4  # INQ's four portions
+    mine, card = load_net(tmp_path / "run")
+    assert card.quantization is None
+    weights, before = mine.state_dict(), load_net(source)[0].state_dict()
+    assert weights.keys() == before.keys()
+    assert any(not torch.equal(weights[name], before[name]) for name in weights)
+    quantize_run(source, phase(method, bits=5, steps=0, norm_batches=0), tmp_path / "at-once")
+    name = next(name for name in weights if name.endswith("weight") and weights[name].ndim == 4)
+    assert torch.equal(load_net(tmp_path / "at-once")[0].state_dict()[name], before[name]) == (method == "freeze")
+    with pytest.raises(ConfigError, match="bits"):
+        quantize_run(source, phase(method, bits=12), tmp_path / "other")
+
+
+def test_weight_decay_of_the_phase(source: Path, tmp_path: Path) -> None:
+    for name, decay in (("same", None), ("equal", TINY.weight_decay), ("more", 2.0)):
+        quantize_run(source, phase("none", steps=4, weight_decay=decay), tmp_path / name)
+    assert sha256(tmp_path / "same") == sha256(tmp_path / "equal") != sha256(tmp_path / "more")
+    norms = [sum(float(v.square().sum()) for n, v in load_net(tmp_path / name)[0].state_dict().items() if v.ndim == 4)
+             for name in ("same", "more")]  # fmt: skip
+    assert norms[1] < norms[0]
+    with pytest.raises(ValueError, match="weight_decay"):
+        phase(weight_decay=-1.0)
+
+
+@pytest.mark.parametrize("method", ["inq", "lsq", "noise"])
 def test_a_stopped_phase_goes_on_to_the_same_weights(
     method: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from frugalseg.cli.project_training import configure_rounds, is_project, refuse_round_flags, train_project
 from frugalseg.config import add_config_arguments, add_config_file_argument
 from frugalseg.train.config import PRESETS, TrainConfig
-from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.quantize_config import CONTROLS, QuantizeConfig
 
 if TYPE_CHECKING:
     from frugalseg.train.folder import RunResult
@@ -41,10 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantize",
-        choices=("none", "inq", "dorefa", "twn", "ttq", "lsq"),
+        choices=("none", "inq", "dorefa", "twn", "ttq", "lsq", *CONTROLS),
         metavar="METHOD",
         help="then bring the weights to few bits: inq, dorefa, twn, ttq or lsq (more settings: frugalseg quantize);"
-        " a project's members take inq unless this says none",
+        " a project's members take inq unless this says none; freeze and noise are controls of experiments, INQ's"
+        " schedule with weights that stay float",
     )
     parser.add_argument("--bits", type=int, metavar="N", help="with --quantize: bits a weight")
     parser.add_argument("--quantize-steps", type=int, metavar="N", help="with --quantize: steps of that phase")
@@ -117,7 +118,7 @@ def _quantized_phase(args: argparse.Namespace) -> QuantizeConfig | None:
         raise ConfigError("--quantize", "does not go with --folds; quantize each fold's run with 'frugalseg quantize'")
     settings = {name: value for name, value in given.items() if value is not None}
     phase = resolve_config(QuantizeConfig, Settings(settings, "command line"))
-    if phase.spec is None:
+    if phase.schedule is None:
         raise ConfigError("--quantize", "needs a method")
     return phase
 

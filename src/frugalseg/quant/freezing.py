@@ -1,4 +1,4 @@
-"""INQ's portions: freezing part of a network's weights after another."""
+"""Portions, INQ's and its controls': freezing part of a network's weights after another."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from frugalseg.errors import TrainingError
-from frugalseg.quant.inq import Inq
 from frugalseg.quant.layers import Layer, quantizers
+from frugalseg.quant.portioned import Portioned
 
 
 def advance_portion(net: nn.Module, portion: float, source: nn.Module | None = None) -> None:
@@ -18,7 +18,7 @@ def advance_portion(net: nn.Module, portion: float, source: nn.Module | None = N
     Parameters
     ----------
     net
-        A network under INQ; changed in place.
+        A network under INQ, or under one of its controls; changed in place.
     portion
         Accumulated, above 0 and at most 1. One that is frozen already changes no weight of `net`.
     source
@@ -36,7 +36,7 @@ def advance_portion(net: nn.Module, portion: float, source: nn.Module | None = N
     """
     if not 0 < portion <= 1:
         raise ValueError(f"portion must be above 0 and at most 1, not {portion}")
-    mine, theirs = _inq(net), _inq(net if source is None else source)
+    mine, theirs = _portioned(net), _portioned(net if source is None else source)
     if mine.keys() != theirs.keys():
         raise ValueError("source is another network than net, or is quantized otherwise")
     for name, (layer, quantizer) in theirs.items():
@@ -52,7 +52,7 @@ def advance_portion(net: nn.Module, portion: float, source: nn.Module | None = N
 
 def frozen_share(net: nn.Module) -> float:
     """Share of the weights under INQ that are frozen, over all layers."""
-    masks = [quantizer.is_frozen for _, quantizer in _inq(net).values()]
+    masks = [quantizer.is_frozen for _, quantizer in _portioned(net).values()]
     return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
@@ -61,8 +61,8 @@ def _weight(layer: Layer) -> Tensor:
     return layer.weight
 
 
-def _inq(net: nn.Module) -> dict[str, tuple[Layer, Inq]]:
-    found = {name: (layer, q) for name, (layer, q) in quantizers(net).items() if isinstance(q, Inq)}
+def _portioned(net: nn.Module) -> dict[str, tuple[Layer, Portioned]]:
+    found = {name: (layer, q) for name, (layer, q) in quantizers(net).items() if isinstance(q, Portioned)}
     if not found:
         raise ValueError("the network is not under INQ")
     return found

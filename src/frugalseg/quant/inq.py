@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from frugalseg.quant.base import Quantizer, Split, group_max
+from frugalseg.quant.base import Split, group_max
+from frugalseg.quant.portioned import Portioned
 from frugalseg.quant.spec import level_table
 from frugalseg.quant.tensors import ChannelLayout
-
-_NOT_FROZEN = -(2**31)
-"""Bit pattern of -0.0, which no quantized weight has: their zero is +0.0."""
 
 _MIN_EXPONENT = -126
 """Of the smallest normal float32."""
@@ -69,7 +65,14 @@ def power_of_two(exponent: Tensor) -> Tensor:
     return ((exponent.to(torch.int32) + 127) << 23).view(torch.float32)
 
 
-class Inq(Quantizer):
+def nearest_values(weights: Tensor, top: Tensor, layout: ChannelLayout, bits: int) -> Tensor:
+    """What INQ makes of all `weights`: the nearest of 0 and ±2^n, n up to `top` of the group; in the same shape."""
+    scale_shape = layout.group_shape
+    level = power_of_two_levels(weights.reshape(layout.view), top.reshape(scale_shape), bits)
+    return (level * power_of_two(top).reshape(scale_shape)).float().reshape(layout.shape)
+
+
+class Inq(Portioned):
     """INQ of one layer: frozen weights are levels, the others are still the latent ones and learn.
 
     s = max \\|W\\| (eq. 3) and n1 = floor(log2(4s/3)) (eq. 2) are fixed from the weights at the start, n2 = n1 + 1 -
@@ -79,30 +82,13 @@ class Inq(Quantizer):
     ----------
     top
         n1 of each group.
-    frozen
-        Effective values of the frozen weights, as the bits of their float32, and a mark elsewhere. A frozen weight
-        comes from here, so whatever an optimiser, its momentum or weight decay do to the latent one, it stays what it
-        was to the bit. Integers, since averages of networks blend floats and copy integers.
     """
 
     top: Tensor
-    frozen: Tensor
 
     def __init__(self, latent: Tensor, layout: ChannelLayout, bits: int) -> None:
         super().__init__(latent, layout, bits)
-        weights = latent.detach()
-        self.register_buffer("top", top_exponent(weights.reshape(layout.view), layout))
-        self.register_buffer("frozen", torch.full_like(weights, _NOT_FROZEN, dtype=torch.int32))
-
-    @property
-    def is_frozen(self) -> Tensor:
-        """True for each weight that no longer learns."""
-        return self.frozen != _NOT_FROZEN
-
-    def quantize(self, latent: Tensor) -> Tensor:
-        """Frozen values where there are, else `latent`, whose gradient passes (eq. 8 of the paper masks it so)."""
-        frozen = self.frozen.reshape(self.layout.view)
-        return torch.where(frozen == _NOT_FROZEN, latent, frozen.view(torch.float32).to(latent.dtype))
+        self.register_buffer("top", top_exponent(latent.detach().reshape(layout.view), layout))
 
     def split(self, latent: Tensor) -> Split:
         """Levels of the frozen weights; raises ``ValueError`` while some are not frozen."""
@@ -113,32 +99,6 @@ class Inq(Quantizer):
         values = self.frozen.reshape(self.layout.view).view(torch.float32).to(latent.dtype)
         return Split(values / scale, scale)
 
-    @torch.no_grad()
-    def freeze_largest(self, weights: Tensor, portion: float) -> None:
-        """Freeze the largest of `weights` not yet frozen, until `portion` of each group is.
-
-        Ties go to the weight that comes first. Nothing happens where that much is frozen already.
-        """
-        level = power_of_two_levels(weights.reshape(self.layout.view), self._grouped(self.top), self.bits)
-        values = (level * self._grouped(power_of_two(self.top))).float().reshape(self.layout.shape)
-        chosen = ~self.is_frozen if portion == 1 else self._largest(weights.abs(), portion)
-        self.frozen.copy_(torch.where(chosen, values.view(torch.int32), self.frozen))
-
-    def _largest(self, magnitude: Tensor, portion: float) -> Tensor:
-        """Which weights to freeze for `portion` of each group to be frozen."""
-        is_frozen = self._rows(self.is_frozen)
-        wanted = math.floor(portion * self.layout.n_shared + 0.5) - is_frozen.sum(dim=1, keepdim=True)
-        order = self._rows(magnitude).masked_fill(is_frozen, -1.0).argsort(dim=1, descending=True, stable=True)
-        is_wanted = torch.arange(self.layout.n_shared, device=order.device) < wanted
-        return self._from_rows(torch.zeros_like(is_frozen).scatter_(1, order, is_wanted))
-
-    def _rows(self, values: Tensor) -> Tensor:
-        """The weights of each group in a row."""
-        axes = (*self.layout.axes, *self.layout.shared_axes)
-        return values.reshape(self.layout.view).permute(axes).reshape(self.layout.n_groups, -1)
-
-    def _from_rows(self, rows: Tensor) -> Tensor:
-        """Undo :meth:`_rows`."""
-        axes = (*self.layout.axes, *self.layout.shared_axes)
-        back = tuple(axes.index(axis) for axis in range(len(axes)))
-        return rows.reshape([self.layout.view[axis] for axis in axes]).permute(back).reshape(self.layout.shape)
+    def frozen_values(self, weights: Tensor, chosen: Tensor) -> Tensor:
+        """The nearest level."""
+        return nearest_values(weights, self.top, self.layout, self.bits)

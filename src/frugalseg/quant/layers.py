@@ -7,7 +7,7 @@ and saved by its ``state_dict``; to load one, put the same quantizers on first.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import TypeVar, cast
 
@@ -33,11 +33,22 @@ Layer = nn.Conv2d | nn.ConvTranspose2d
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def quantize_module(net: nn.Module, spec: QuantSpec) -> list[str]:
+Make = Callable[[str, Tensor, ChannelLayout], Quantizer]
+"""A quantizer for a layer: from its name, weight and layout."""
+
+
+def quantize_module(net: nn.Module, spec: QuantSpec, make: Make | None = None) -> list[str]:
     """Put quantizers on the weights of `net`, in place.
 
     They start from the weights as they are now (INQ's exponents, the learned scales): first load or train those. Make
     the optimiser and averages afterwards, since there may be new parameters.
+
+    Parameters
+    ----------
+    net, spec
+        Network; which quantizer, on which layers.
+    make
+        Makes another quantizer than that of ``spec.method``; for controls.
 
     Returns
     -------
@@ -72,14 +83,17 @@ def quantize_module(net: nn.Module, spec: QuantSpec) -> list[str]:
     for name, layer in chosen.items():
         if not bool(torch.isfinite(layer.weight).all()):
             raise TrainingError(f"{name}: a weight is not finite")
-    for layer in chosen.values():
+    for name, layer in chosen.items():
         layout = ChannelLayout.of(
             tuple(layer.weight.shape),
             spec.granularity,
             transposed=isinstance(layer, nn.ConvTranspose2d),
             groups=layer.groups,
         )
-        quantizer = QUANTIZERS[spec.method](layer.weight, layout, spec.bits)
+        if make is None:
+            quantizer = QUANTIZERS[spec.method](layer.weight, layout, spec.bits)
+        else:
+            quantizer = make(name, layer.weight, layout)
         quantizer.requires_grad_(layer.weight.requires_grad)
         parametrize.register_parametrization(layer, "weight", quantizer)
     return list(chosen)
@@ -121,17 +135,17 @@ def to_codes(net: nn.Module) -> dict[str, QuantizedTensor]:
     Raises
     ------
     ValueError
-        Some weights under INQ are not frozen.
+        Some weights under INQ are not frozen, or a control is on them.
     """
     tensors = {}
     for name, (layer, quantizer) in quantizers(net).items():
-        method = next(key for key, kind in QUANTIZERS.items() if isinstance(quantizer, kind))
-        levels = level_table(method, quantizer.bits)
         layout = quantizer.layout
         try:
             split = quantizer.split(_latent(layer).reshape(layout.view))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        method = next(key for key, kind in QUANTIZERS.items() if isinstance(quantizer, kind))
+        levels = level_table(method, quantizer.bits)
         codes = empty_codes(layout.shape, quantizer.bits)
         codes[...] = np.searchsorted(levels, _array(split.level)).reshape(layout.shape)
         tensors[f"{name}.weight"] = QuantizedTensor(

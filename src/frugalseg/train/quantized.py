@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,17 +15,17 @@ from frugalseg.errors import InputError
 from frugalseg.locking import training_lock
 from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.nets import SegmentationNet
-from frugalseg.quant import QuantSpec
 from frugalseg.quant.batch_norm import reestimate_batch_norm
+from frugalseg.quant.controls import Control, control_module
 from frugalseg.quant.freezing import advance_portion
-from frugalseg.quant.layers import quantize_module
+from frugalseg.quant.layers import bake, quantize_module
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config
 from frugalseg.train.loop import Place
 from frugalseg.train.optimiser import AveragedNet, Course
 from frugalseg.train.patches import PreparedImage, draw_batch
 from frugalseg.train.plan import DataChoice, Plan, choose_place, load_samples, named, open_training_data, prepare
-from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.quantize_config import CONTROLS, QuantizeConfig
 from frugalseg.train.run import Tellers, describe_source, load_float_net, run_loop
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ def quantize_run(
 ) -> RunResult:
     """Quantize the trained float network of `source`, train it on, and leave a run folder that can predict.
 
-    With INQ each cycle begins by freezing the next portion of the averaged weights; the other methods quantize from
-    the first step. At the end the statistics of batch normalisation are measured anew. The source is not touched.
+    With INQ and its controls each cycle begins by freezing the next portion of the averaged weights; the other methods
+    quantize from the first step. At the end the statistics of batch normalisation are measured anew. The source is not
+    touched.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def quantize_run(
     InputError, ConfigError, TrainingError
         As :func:`frugalseg.train.run.train`; and a source that is unfinished or quantized already.
     """
-    spec = config.spec
+    card_spec = config.spec
     check_folder(out, resume, beside)
     net, card = load_float_net(source)
     before = read_config(source)
@@ -88,7 +89,7 @@ def quantize_run(
         before["data"]["train"] = list(names)
     train_config = _phase_config(TrainConfig(**before["config"]), config, draw)
     place = choose_place(train_config)
-    plan = _plan(before, train_config, dataclasses.replace(card, quantization=spec), place, data)
+    plan = _plan(before, train_config, dataclasses.replace(card, quantization=card_spec), place, data)
     document = {
         "config": before["config"],
         "quantize": dataclasses.asdict(config),
@@ -98,10 +99,9 @@ def quantize_run(
     loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume, beside):
-            if spec is not None:
-                quantize_module(net, spec)
+            _put_on(net, config, train_config.seed)
             tellers = Tellers(plan, loaded, held_out, out, on_report, n_notes)
-            trained = _train(net, config, spec, tellers)
+            trained = _train(net, config, tellers)
             finish(out, trained, plan.card, steps=config.steps)
     return finished(out)
 
@@ -116,7 +116,19 @@ def _phase_config(source: TrainConfig, config: QuantizeConfig, draw: int) -> Tra
         seed=source.seed + OTHER_PATCHES * (draw + 1),
         validate_every=max(1, -(-config.steps // max(4, config.n_cycles))),
         checkpoint_every=0,
+        weight_decay=source.weight_decay if config.weight_decay is None else config.weight_decay,
     )
+
+
+def _put_on(net: SegmentationNet, config: QuantizeConfig, seed: int) -> None:
+    """Quantizers, or controls of INQ, on the weights; nothing where training only goes on."""
+    schedule = config.schedule
+    if schedule is None:
+        return
+    if config.method in CONTROLS:
+        control_module(net, schedule, cast(Control, config.method), seed)
+    else:
+        quantize_module(net, schedule)
 
 
 def _plan(before: dict[str, Any], config: TrainConfig, card: ModelCard, place: Place, data: Path | None) -> Plan:
@@ -135,11 +147,12 @@ def _plan(before: dict[str, Any], config: TrainConfig, card: ModelCard, place: P
     return plan
 
 
-def _train(net: SegmentationNet, config: QuantizeConfig, spec: QuantSpec | None, tellers: Tellers) -> SegmentationNet:
-    """The phase's steps, then what remains to be frozen and measured."""
+def _train(net: SegmentationNet, config: QuantizeConfig, tellers: Tellers) -> SegmentationNet:
+    """The phase's steps, then what remains to be frozen and measured; controls as plain float networks."""
     plan = tellers.plan
     images = [prepare(sample, plan.card.scale) for sample in tellers.loaded]
-    portions = spec.portions if spec is not None and spec.method == "inq" else ()
+    schedule = config.schedule
+    portions = schedule.portions if schedule is not None and schedule.method == "inq" else ()
 
     def begin(cycle: int, net: SegmentationNet, average: AveragedNet) -> None:
         if portions:
@@ -154,7 +167,7 @@ def _train(net: SegmentationNet, config: QuantizeConfig, spec: QuantSpec | None,
         advance_portion(net, 1.0)
     if config.norm_batches:
         reestimate_batch_norm(net, _inputs(images, plan, config.norm_batches))
-    return net
+    return bake(net) if config.method in CONTROLS else net
 
 
 def _inputs(images: Sequence[PreparedImage], plan: Plan, n_batches: int) -> Iterator[torch.Tensor]:
