@@ -8,5 +8,13 @@ from __future__ import annotations
 
 from frugalseg.synthetic.dataset import write_synthetic_dataset
 from frugalseg.synthetic.glands import Kind, SyntheticImage, synthetic_glands
+from frugalseg.synthetic.slides import SlideKind, write_synthetic_slide
 
-__all__ = ["Kind", "SyntheticImage", "synthetic_glands", "write_synthetic_dataset"]
+__all__ = [
+    "Kind",
+    "SlideKind",
+    "SyntheticImage",
+    "synthetic_glands",
+    "write_synthetic_dataset",
+    "write_synthetic_slide",
+]
