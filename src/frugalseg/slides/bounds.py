@@ -66,7 +66,7 @@ def checked_levels(path: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Level,
                 path,
                 f"level {number} ({across} x {down}) is larger than level {number - 1} ({last.width} x {last.height})",
             )
-        if not _same_shape(width, height, across, down):
+        if not similar(width, height, across, down):
             raise InputError(
                 path, f"level {number} ({across} x {down}) is of another shape than level 0 ({width} x {height})"
             )
@@ -74,8 +74,11 @@ def checked_levels(path: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Level,
     return tuple(levels)
 
 
-def _same_shape(width: int, height: int, across: int, down: int) -> bool:
-    """Whether both sides shrink by the same factor, within 2 % and the rounding of a pixel and a half."""
+def similar(width: int, height: int, across: int, down: int) -> bool:
+    """Whether an image of `across` x `down` pixels can be one of `width` x `height` at another resolution.
+
+    Both sides shrink by the same factor, within 2 % and the rounding of a pixel and a half.
+    """
     factor_across, factor_down = width / across, height / down
     slack = 0.02 + 1.5 / min(across, down)
     return abs(factor_across - factor_down) <= slack * max(factor_across, factor_down)
