@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 from frugalseg.atomic import atomic_path
 from frugalseg.formats.annotated import Annotated, AnnotationSet, Window, WriteSettings, Written
 from frugalseg.formats.folder import new_folder
-from frugalseg.formats.trace import Outline, trace_objects, trace_unknown
+from frugalseg.formats.trace import trace_objects, trace_unknown
 
 REGION, IGNORE, LABEL = "Region*", "Ignore*", "Label"
 NAMESPACE = uuid.UUID("0d6ad6a8-54a1-5e5b-9b62-3f2b3d0c6c1e")
@@ -68,10 +68,10 @@ def _write(stream: BinaryIO, drawn: Annotated, colours: dict[str, tuple[int, int
     """Write one image, feature by feature; returns the number of objects."""
     canvas = drawn.canvas
     about = {"image": canvas.name, "width": canvas.width, "height": canvas.height, "complete": drawn.complete}
-    stream.write(b'{"type":"FeatureCollection","frugalseg":' + _dumps(about) + b',"features":[')
+    stream.write(b'{"type":"FeatureCollection","frugalseg":' + dumps(about) + b',"features":[')
     n_objects, separator = 0, b"\n"
-    for feature, is_object in _features(drawn, colours):
-        stream.write(separator + _dumps(feature))
+    for each, is_object in _features(drawn, colours):
+        stream.write(separator + dumps(each))
         separator = b",\n"
         n_objects += is_object
     stream.write(b"\n]}\n")
@@ -81,23 +81,34 @@ def _write(stream: BinaryIO, drawn: Annotated, colours: dict[str, tuple[int, int
 def _features(drawn: Annotated, colours: dict[str, tuple[int, int, int]]) -> Iterator[tuple[dict[str, Any], bool]]:
     name, labels = drawn.canvas.name, drawn.labels
     if drawn.window is not None:
-        yield _feature(name, [[_rectangle(drawn.window)]], _named(REGION, _GREY)), False
+        yield feature(name, [[_rectangle(drawn.window)]], classification(REGION, _GREY)), False
         x, y, w, h = drawn.window
         labels = labels[y : y + h, x : x + w]
         for outline in trace_unknown(labels):
             moved = [[(across + x, down + y) for across, down in ring] for ring in outline]
-            yield _feature(name, [moved], _named(IGNORE, _GREY)), False
+            yield feature(name, [moved], classification(IGNORE, _GREY)), False
         labels = drawn.labels
     else:
         for outline in trace_unknown(labels):
-            yield _feature(name, [outline], _named(IGNORE, _GREY)), False
+            yield feature(name, [outline], classification(IGNORE, _GREY)), False
     for label, outlines in trace_objects(labels):
         class_name = drawn.classes.get(label)
-        classification = {} if class_name is None else _named(class_name, colours.get(class_name, COLOURS[0]))
-        yield _feature(name, outlines, {**classification, "measurements": {LABEL: label}}), True
+        named = {} if class_name is None else classification(class_name, colours.get(class_name, COLOURS[0]))
+        yield feature(name, outlines, {**named, "measurements": {LABEL: label}}), True
 
 
-def _feature(image: str, outlines: Sequence[Outline], properties: dict[str, Any]) -> dict[str, Any]:
+def feature(image: str, outlines: Sequence[Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """One feature, with an identifier that follows from image, kind and outline.
+
+    Parameters
+    ----------
+    image
+        Name of the image.
+    outlines
+        Polygons, each its shell and its holes, each of them closed points (x, y).
+    properties
+        What is said of it beside that it is an annotation.
+    """
     geometry: dict[str, Any] = {"type": "Polygon", "coordinates": outlines[0]}
     if len(outlines) > 1:
         geometry = {"type": "MultiPolygon", "coordinates": list(outlines)}
@@ -107,7 +118,8 @@ def _feature(image: str, outlines: Sequence[Outline], properties: dict[str, Any]
     return {"type": "Feature", "id": str(identity), "geometry": geometry, "properties": told}
 
 
-def _named(name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
+def classification(name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
+    """The property that gives a feature its class."""
     return {"classification": {"name": name, "color": list(colour)}}
 
 
@@ -116,5 +128,6 @@ def _rectangle(window: Window) -> list[tuple[int, int]]:
     return [(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)]
 
 
-def _dumps(value: Any) -> bytes:
+def dumps(value: Any) -> bytes:
+    """Compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

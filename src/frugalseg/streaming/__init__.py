@@ -1,0 +1,1 @@
+"""Whole slides, segmented in bounded memory: tissue, tiles, probabilities on disk, objects stitched exactly, files."""
