@@ -1,24 +1,23 @@
-"""Shared by all tests: no test waits for, or delays, a training that runs on this machine."""
+"""Shared by all tests: they neither wait for nor delay a training of this machine, and leave the user's state alone."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from frugalseg.locking import FOLDER_VARIABLE
+from frugalseg.shipped import STATE_VARIABLE
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_training_lock() -> Iterator[None]:
-    """A lock folder of this test process's own, inherited by the commands it starts."""
-    with tempfile.TemporaryDirectory(prefix="frugalseg-tests-", ignore_cleanup_errors=True) as folder:
-        before = os.environ.get(FOLDER_VARIABLE)
-        os.environ[FOLDER_VARIABLE] = folder
+def own_folders() -> Iterator[None]:
+    """Folders of this test process's own for locks and state, inherited by the commands it starts."""
+    with (
+        tempfile.TemporaryDirectory(prefix="frugalseg-tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv(FOLDER_VARIABLE, folder)
+        patch.setenv(STATE_VARIABLE, folder)
         yield
-        if before is None:
-            del os.environ[FOLDER_VARIABLE]
-        else:
-            os.environ[FOLDER_VARIABLE] = before

@@ -44,12 +44,14 @@ VARIANTS = (
     CONTROL,
     "inq-7",
     "inq-5",
+    "inq-5-low",
     "inq-4",
     "inq-3",
     "twn-2",
     "dorefa-1",
     "dorefa-4",
     "lsq-4",
+    "lsq-4-low",
     "lsq-2",
 )
 STEPS = {"lite": 400, "unet": 170, "fcn": 220}
@@ -63,8 +65,9 @@ FOLD_STEPS = 700
 RATE = 2e-3
 """Peak of each cycle, for all: by `choose` it is no worse than 5e-4 for float weights and INQ-5, better for TWN."""
 
-LOW, LOW_RATE = "control-low", 5e-4
-"""A second control: from a fully trained network the rate above raises the training loss of float weights again."""
+LOW, LOW_RATE = "-low", 5e-4
+"""Variants with this ending have a lower rate: from a fully trained network the one above raises the training loss of
+float weights again."""
 
 LABEL_STEP = 0.0022
 """Least distance of two labels in the picture, in object Dice."""
@@ -111,7 +114,7 @@ def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: 
     source = _float_run(data, work / f"{net}-{seed}" / "float", net, seed)
     folder = work / f"{net}-{seed}" / variant
     if variant != FLOAT:
-        _quantize(source, folder, variant, STEPS[net], LOW_RATE if variant == LOW else RATE)
+        _quantize(source, folder, variant, STEPS[net], LOW_RATE if variant.endswith(LOW) else RATE)
     packed = folder.with_suffix(".fseg")
     document = {
         "net": net,
@@ -180,7 +183,7 @@ def _quantize(source: Path, folder: Path, variant: str, steps: int, rate: float)
 
     if (folder / CARD).exists():
         return
-    method, _, bits = variant.partition("-")
+    method, _, bits = variant.removesuffix(LOW).partition("-")
     chosen = ["--method", "none"] if method == CONTROL else ["--method", method, "--bits", bits]
     length = ["--steps", str(steps), "--learning-rate", str(rate)]
     resume = ["--resume"] if (folder / "config.json").exists() else []

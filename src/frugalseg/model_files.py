@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from frugalseg.atomic import write_json
 from frugalseg.errors import InputError
+from frugalseg.familiarity import Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.quant import QuantSpec
 
@@ -41,6 +43,8 @@ class ModelCard:
         How probabilities become objects.
     quantization
         How the weights are quantized; None for float weights.
+    familiarity
+        How the training images look; None where there were too few to say.
     """
 
     net: str
@@ -50,6 +54,7 @@ class ModelCard:
     object_diameter_px: float
     instances: InstanceSettings
     quantization: QuantSpec | None = None
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "pixel_size_um", "object_diameter_px"):
@@ -66,6 +71,17 @@ class ModelCard:
         if pixel_size_um is None or self.pixel_size_um is None:
             return self.scale
         return self.scale * pixel_size_um / self.pixel_size_um
+
+
+def read_familiarity(document: dict[str, Any]) -> Familiarity:
+    """What ``dataclasses.asdict`` gave and JSON brought back; ``ValueError`` or ``TypeError`` for anything else."""
+    values = {name: document[name] for name in ("mean", "spread", "precision", "threshold")}
+    return Familiarity(
+        tuple(map(float, values["mean"])),
+        tuple(map(float, values["spread"])),
+        tuple(tuple(map(float, row)) for row in values["precision"]),
+        float(values["threshold"]),
+    )
 
 
 def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:
@@ -99,6 +115,8 @@ def read_card(folder: Path) -> ModelCard:
         document["instances"] = InstanceSettings(**document["instances"])
         if document.get("quantization") is not None:
             document["quantization"] = QuantSpec.from_document(document["quantization"])
+        if document.get("familiarity") is not None:
+            document["familiarity"] = read_familiarity(document["familiarity"])
         document["class_names"] = tuple(document["class_names"])
         return ModelCard(**document)
     except FileNotFoundError:

@@ -15,10 +15,12 @@ import numpy as np
 from safetensors.numpy import save as serialise
 from skimage.measure import regionprops
 
+from frugalseg.arrays import Image
 from frugalseg.artifact import Artifact, parse_artifact, read_content
 from frugalseg.atomic import write_bytes, write_text
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem
+from frugalseg.familiarity import appearance
 from frugalseg.images import (
     image_stem,
     is_image_name,
@@ -31,16 +33,20 @@ from frugalseg.images import (
 from frugalseg.model_files import CARD, DIVISOR, MEAN, ModelCard, check_members
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
-from frugalseg.segmentation import Segmented, segment
+from frugalseg.segmentation import Segmented, resize_image, segment
 
 log = logging.getLogger(__name__)
 
 TABLE = "objects.csv"
+IMAGES_TABLE = "images.csv"
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 
 MAX_RATIO = 16.0
 """Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
+
+N_NAMED = 3
+"""Images that a warning names."""
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTs", "imagesTr")
 
@@ -50,10 +56,11 @@ LARGEST_PNG_LABEL = 65535
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to run: one engine for each member, and the card they share."""
+    """A model ready to run: one engine for each member, the card they share, and the terms of packed weights."""
 
     engines: tuple[Engine, ...]
     card: ModelCard
+    licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,11 @@ def load_model(
         for path in paths
     ]
     check_members(paths, [model.card for model in models])
-    return Model(tuple(each for model in models for each in model.engines), models[0].card)
+    return Model(
+        tuple(each for model in models for each in model.engines),
+        models[0].card,
+        tuple(dict.fromkeys(text for model in models for text in model.licences)),
+    )
 
 
 def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, threads: int) -> Model:
@@ -113,7 +124,7 @@ def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, th
     if device == "cuda" and engine not in ("auto", "torch"):
         raise ConfigError("device", f"cuda needs the engine torch, not {engine}")
     if engine == "torch" or device == "cuda":
-        return Model(_torch_members(artifact, path, precision, device, threads), artifact.card)
+        return Model(_torch_members(artifact, path, precision, device, threads), artifact.card, (artifact.licence,))
     from frugalseg.engines.packed import packed_engines
 
     digest = hashlib.sha256(content).hexdigest()  # of the very bytes that were parsed
@@ -126,7 +137,7 @@ def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, th
         threads=threads,
         digest=digest,
     )
-    return Model(engines, artifact.card)
+    return Model(engines, artifact.card, (artifact.licence,))
 
 
 def _torch_members(artifact: Artifact, path: Path, precision: str, device: str, threads: int) -> tuple[Engine, ...]:
@@ -260,7 +271,8 @@ def predict_files(
 
     Returns
     -------
-    One summary for each image: name, number of objects, area share.
+    One summary for each image: name, number of objects, area share; and, where the model knows how its training images
+    look, how far the image lies from them (`distance`; above 1 it looks unlike them) and what is different (`unlike`).
 
     Raises
     ------
@@ -286,14 +298,38 @@ def predict_files(
         _write(outputs, name, image, found)
         objects = list(object_rows(name, found, model.card, size_um))
         rows += objects
-        summaries.append(
-            {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
-        )
+        summary = {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
+        summaries.append(summary | compare_with_training(model.card, image, scale))
         advance()
     write_text(outputs.folder / TABLE, as_csv(rows))
+    write_text(outputs.folder / IMAGES_TABLE, _plain_csv(summaries))
     if problems:
         raise InputError.of(problems)
     return summaries
+
+
+def compare_with_training(card: ModelCard, image: Image, scale: float) -> dict[str, Any]:
+    """`distance` of an image from the training images and `unlike`, what is different where that is above 1.
+
+    Empty where the model does not know how its training images look.
+    """
+    if card.familiarity is None:
+        return {}
+    numbers = appearance(resize_image(image, scale))
+    distance = card.familiarity.distance(numbers)
+    return {
+        "distance": round(distance, 3),
+        "unlike": card.familiarity.difference(numbers) if distance > 1 else "",
+    }
+
+
+def warn_of_unlike(summaries: Sequence[dict[str, Any]]) -> None:
+    """One line of warning that names the images that look unlike the training images."""
+    strange = [f"{summary['image']} ({summary['unlike']})" for summary in summaries if summary.get("unlike")]
+    if strange:
+        more = f" and {len(strange) - N_NAMED} more" if len(strange) > N_NAMED else ""
+        log.warning("%d of %d images look unlike the training images, look at their results: %s%s",
+                    len(strange), len(summaries), ", ".join(strange[:N_NAMED]), more)  # fmt: skip
 
 
 def _check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None], given: float | None) -> None:
@@ -348,8 +384,17 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV text; columns that only some rows have are empty in the others."""
     fixed = ["image", "label", "class", "confidence", "area_px", "centroid_x_px", "centroid_y_px", "perimeter_px"]
     extra = [name for name in ("area_um2", "perimeter_um") if any(name in row for row in rows)]
+    return _table([*fixed, *extra], rows)
+
+
+def _plain_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of the same columns as CSV text; none gives none."""
+    return _table(list(rows[0]), rows) if rows else ""
+
+
+def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=[*fixed, *extra], lineterminator="\n")
+    writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from frugalseg.artifact import Artifact, Member
 from frugalseg.artifact.model import FloatTensor
+from frugalseg.familiarity import N_FEATURES, Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.quant.spec import METHODS, Granularity, Method, QuantSpec, level_table
@@ -33,7 +34,15 @@ def card() -> ModelCard:
             threshold=0.4, border_weight=0.75, core_threshold=0.6, min_area=20, min_confidence=0.25
         ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),
+        familiarity=familiarity(),
     )
+
+
+def familiarity() -> Familiarity:
+    """Invented training images: no two numbers go together, the threshold is twice the usual distance."""
+    identity = tuple(tuple(float(row == column) for column in range(N_FEATURES)) for row in range(N_FEATURES))
+    mean = tuple(0.125 * place for place in range(N_FEATURES))
+    return Familiarity(mean, (0.5,) * N_FEATURES, identity, 2.0)
 
 
 def artifact(*members: Member, **changes: Any) -> Artifact:

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from frugalseg.artifact import Artifact, Member, artifact_bytes, parse_artifact, read_artifact, write_artifact
 from frugalseg.artifact.coding import CodeSpace, Zstd, encode
-from frugalseg.artifact.document import _INSTANCES, _KEYS
+from frugalseg.artifact.document import _INSTANCES, _KEYS, _SINCE_2
 from frugalseg.errors import InputError
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
@@ -235,7 +235,7 @@ def test_the_format_lists_every_field_of_what_it_stores() -> None:
     assert set(_INSTANCES) == {field.name for field in dataclasses.fields(InstanceSettings)}
     in_card = {field.name for field in dataclasses.fields(ModelCard)}
     rest = {"format", "normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"}
-    assert set(_KEYS) == in_card | rest
+    assert {*_KEYS, *_SINCE_2} == in_card | rest
     assert {field.name for field in dataclasses.fields(Artifact)} - {"card", "mean", "divisor"} == rest - {
         "format",
         "normalisation",

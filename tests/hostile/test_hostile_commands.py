@@ -167,7 +167,7 @@ def test_what_the_mistakes_are_mistakes_of_works(inside: Path, capfd: pytest.Cap
     ):
         assert main(words.split()) == 0, capfd.readouterr().err
     assert sorted(path.name for path in (inside / "results").iterdir()) == [
-        "objects.csv", "overlays", "x0.png", "x1.png", "x2.png",
+        "images.csv", "objects.csv", "overlays", "x0.png", "x1.png", "x2.png",
     ]  # fmt: skip
     rows = (inside / "results" / "objects.csv").read_text().splitlines()[1:]
     assert len(rows) == len(set(rows)), "an image that was named twice was segmented twice"
@@ -223,7 +223,7 @@ def test_prediction_goes_on_after_a_rotten_image(
     lines = complaint(words, capfd)
     assert len(lines) == 1
     assert "x1.png" in lines[0]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["objects.csv", "x0.png", "x2.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.csv", "objects.csv", "x0.png", "x2.png"]
 
 
 def test_pixel_size_of_a_file_that_cannot_be_right(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from frugalseg.artifact.document import FORMAT
 from frugalseg.artifact.faults import FormatError, quoted
-from frugalseg.artifact.model import Artifact, Member
+from frugalseg.artifact.model import NOT_STATED, Artifact, Member
 from frugalseg.artifact.reading import parse_artifact, read_artifact, read_content
 from frugalseg.artifact.sizes import ArtifactSizes, TensorSize, measure_artifact, read_sizes
 from frugalseg.artifact.writing import artifact_bytes, write_artifact
 
 __all__ = [
     "FORMAT",
+    "NOT_STATED",
     "Artifact",
     "ArtifactSizes",
     "FormatError",

@@ -15,13 +15,14 @@ from frugalseg.artifact.coding import CODINGS, CodeSpace, Plain, Zstd
 from frugalseg.artifact.container import check_shape
 from frugalseg.artifact.faults import FormatError, quoted, require
 from frugalseg.errors import ConfigError
+from frugalseg.familiarity import Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.quant.packing import MAX_BITS
 from frugalseg.quant.spec import METHODS, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout
 
-FORMAT = 1
+FORMAT = 2
 """The newest format that this version reads, and the one it writes."""
 
 STORED_LEVELS = "stored"
@@ -33,6 +34,10 @@ _KEYS = (
     *("format", "net", "class_names", "scale", "pixel_size_um", "object_diameter_px", "instances", "quantization"),
     *("normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"),
 )
+_SINCE_2 = ("familiarity",)
+"""Keys that a description of format 1 does not have."""
+
+_FAMILIARITY = ("mean", "spread", "precision", "threshold")
 _INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
 _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
@@ -125,6 +130,7 @@ def format_document(document: Document) -> str:
             "object_diameter_px": float(card.object_diameter_px),
             "instances": {key: float(getattr(settings, key)) for key in _INSTANCES},
             "quantization": None if card.quantization is None else asdict(card.quantization),
+            "familiarity": None if card.familiarity is None else asdict(card.familiarity),
             "normalisation": {"mean": float(document.mean), "divisor": float(document.divisor)},
             "stride": document.stride,
             "halo_px": document.halo_px,
@@ -145,8 +151,8 @@ def parse_document(text: str) -> Document:
         The text is of a newer format, or anything in it cannot be.
     """
     value = strict_json.loads(text)
-    _check_format(value)
-    value = fields.record(value, _KEYS, "its description")
+    keys = _KEYS if _check_format(value) == 1 else (*_KEYS, *_SINCE_2)
+    value = fields.record(value, keys, "its description")
     normalisation = fields.record(value["normalisation"], ("mean", "divisor"), "normalisation")
     require(isinstance(value["licence"], str) and bool(value["licence"]), "names no licence of its weights")
     require(isinstance(value["provenance"], dict), "has a provenance that is not an object")
@@ -167,7 +173,7 @@ def parse_document(text: str) -> Document:
     )
 
 
-def _check_format(value: Any) -> None:
+def _check_format(value: Any) -> int:
     """Before all else, since a newer format may look otherwise in everything but this."""
     number = value.get("format") if isinstance(value, dict) else None
     if type(number) is not int or number < 1:
@@ -176,6 +182,7 @@ def _check_format(value: Any) -> None:
         number <= FORMAT,
         f"has format {number}; this version of frugalseg reads formats up to {FORMAT}: a newer one is needed",
     )
+    return number
 
 
 def _card(value: Mapping[str, Any]) -> ModelCard:
@@ -195,7 +202,23 @@ def _card(value: Mapping[str, Any]) -> ModelCard:
             **{key: fields.number(settings[key], f"instances.{key}", 0, limits.get(key, 1)) for key in _INSTANCES}
         ),
         quantization=_quantization(value["quantization"]),
+        familiarity=_familiarity(value.get("familiarity")),
     )
+
+
+def _familiarity(value: Any) -> Familiarity | None:
+    if value is None:
+        return None
+    entry = fields.record(value, _FAMILIARITY, "familiarity")
+    rows = [entry["mean"], entry["spread"], *fields.listed(entry["precision"], "familiarity.precision")]
+    mean, spread, *precision = [
+        tuple(fields.number(number, "familiarity", -_LARGE, _LARGE) for number in fields.listed(row, "familiarity"))
+        for row in rows
+    ]
+    try:
+        return Familiarity(mean, spread, tuple(precision), fields.number(entry["threshold"], "familiarity", 0, _LARGE))
+    except ValueError:
+        raise FormatError("has a familiarity that cannot be") from None
 
 
 def _quantization(value: Any) -> QuantSpec | None:

@@ -18,7 +18,7 @@ def record(value: Any, keys: Iterable[str], where: str) -> dict[str, Any]:
     for key in expected:
         require(key in value, f"has no {key} in {where}")
     for key in value:
-        require(key in expected, f"has {quoted(key)} in {where}, where format 1 has no such key")
+        require(key in expected, f"has {quoted(key)} in {where}, where its format has no such key")
     return dict(value)
 
 

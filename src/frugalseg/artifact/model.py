@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.quant.tensors import QuantizedTensor
 
+NOT_STATED = "not stated"
+"""The licence of weights of which nobody said one."""
+
 FloatTensor = NDArray[np.float32] | NDArray[np.float16]
 
 

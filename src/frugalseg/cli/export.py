@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from rich.console import Console
 
+    from frugalseg.artifact import NOT_STATED
     from frugalseg.export import export_model
-    from frugalseg.export.packing import NO_LICENCE
 
     with Console(stderr=True).status("packing") as status:
         result = export_model(
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             args.format,
             int8=args.int8,
             images=args.calibrate,
-            licence=args.licence or NO_LICENCE,
+            licence=args.licence or NOT_STATED,
             advance=status.update,
         )
     if not args.json:

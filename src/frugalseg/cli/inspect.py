@@ -15,8 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print a line for each quantized layer and the totals."""
     from frugalseg.inspection import inspect_model
+    from frugalseg.shipped import resolve_model
 
-    document = inspect_model(args.model)
+    document = inspect_model(resolve_model(args.model))
     if not args.json:
         _print(document)
     return document

@@ -10,11 +10,13 @@ from typing import Any
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="packed model (.fseg), or run folder of 'frugalseg train'"
-    )
+        "model", type=Path, metavar="MODEL",
+        help="packed model (.fseg), run folder of 'frugalseg train', or a model that came with the package: glands,"
+        " glands-ensemble",
+    )  # fmt: skip
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for label maps, overlays and objects.csv"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for label maps, overlays, objects.csv and images.csv"
     )
     parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
                         help="a further model, for an ensemble: probabilities are averaged")  # fmt: skip
@@ -42,31 +44,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Segment the images."""
     import math
+    import sys
 
     from rich.console import Console
     from rich.progress import Progress
 
+    from frugalseg.artifact import NOT_STATED
     from frugalseg.errors import InputError
-    from frugalseg.predict import Outputs, find_images, load_model, predict_files
+    from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
+    from frugalseg.shipped import is_first_use, resolve_model
 
     if args.pixel_size is not None and not 0 < args.pixel_size < math.inf:
         raise InputError("--pixel-size", f"must be a positive number, not {args.pixel_size}")
     if args.threads < 0:
         raise InputError("--threads", f"must be at least 0, not {args.threads}")
+    paths = [resolve_model(path) for path in (args.model, *args.member)]
     files = find_images(args.images)
     if args.out.exists() and not args.out.is_dir():
         raise InputError(args.out, "is a file, not a folder")
     if any(file.resolve().parent == args.out.resolve() for file in files):
         raise InputError(args.out, "holds the images themselves; label maps would overwrite them")
-    if any(args.out.resolve() == path.resolve() for path in (args.model, *args.member)):
+    if any(args.out.resolve() == path.resolve() for path in paths):
         raise InputError(args.out, "is the run folder itself; choose another folder for the results")
     model = load_model(
-        [args.model, *args.member],
+        paths,
         engine=args.engine,
         precision=args.precision,
         device=args.device,
         threads=args.threads,
     )
+    for licence in model.licences:
+        if licence != NOT_STATED and is_first_use(licence):
+            print(f"terms of these weights: {licence}", file=sys.stderr)
     outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -79,6 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             pixel_size_um=args.pixel_size,
             advance=lambda: progress.advance(task),
         )
+    warn_of_unlike(summaries)
     if not args.json:
         total = sum(summary["n_objects"] for summary in summaries)
         images = "1 image" if len(summaries) == 1 else f"{len(summaries)} images"

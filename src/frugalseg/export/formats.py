@@ -14,11 +14,11 @@ from typing import Any
 import onnx
 
 from frugalseg import __version__
-from frugalseg.artifact import Artifact, write_artifact
+from frugalseg.artifact import NOT_STATED, Artifact, write_artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
-from frugalseg.export.packing import NO_LICENCE, member_folders, pack_runs
+from frugalseg.export.packing import member_folders, pack_runs
 from frugalseg.graphs import float_model, int8_model
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def export_model(
     *,
     int8: bool | None = None,
     images: Path | None = None,
-    licence: str = NO_LICENCE,
+    licence: str = NOT_STATED,
     advance: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Write finished runs as a file of another format.

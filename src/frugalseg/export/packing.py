@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugalseg.artifact import Artifact, Member
+from frugalseg.artifact import NOT_STATED, Artifact, Member
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.model_files import ModelCard, check_members
 from frugalseg.nets import SegmentationNet
@@ -19,8 +19,6 @@ from frugalseg.train.folder import CONFIG, read_config
 from frugalseg.train.folds import fold_folders
 from frugalseg.train.run import load_net
 
-NO_LICENCE = "not stated"
-
 
 def member_folders(runs: Sequence[Path]) -> list[Path]:
     """The run folders meant by paths: a cross-validation stands for its folds' runs."""
@@ -30,7 +28,7 @@ def member_folders(runs: Sequence[Path]) -> list[Path]:
     return [folder for path in runs for folder in (fold_folders(path) or [path])]
 
 
-def pack_runs(runs: Sequence[Path], *, licence: str = NO_LICENCE) -> Artifact:
+def pack_runs(runs: Sequence[Path], *, licence: str = NOT_STATED) -> Artifact:
     """One packed model of one run, or of several as an ensemble; without ranges for INT8.
 
     Raises

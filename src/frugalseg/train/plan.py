@@ -17,6 +17,7 @@ import torch
 from frugalseg import __version__
 from frugalseg.engines.torch import has_bf16
 from frugalseg.errors import ConfigError, InputError, Problem
+from frugalseg.familiarity import Familiarity, appearance, learn_familiarity
 from frugalseg.images import (
     Dataset,
     LoadedSample,
@@ -173,7 +174,14 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
             min_area=round(min_area, 2),
             min_confidence=config.min_confidence,
         ),
+        familiarity=_familiarity(loaded, scale),
     )
+
+
+def _familiarity(loaded: Sequence[LoadedSample], scale: float) -> Familiarity | None:
+    """How the training images look at the network's scale, each counted once."""
+    images = {sample.name: sample.image for sample in loaded}
+    return learn_familiarity([appearance(resize_image(image, scale)) for image in images.values()])
 
 
 def choose_scale(diameter_px: float, config: TrainConfig) -> float:

@@ -1,0 +1,68 @@
+"""Trained models that come with the package, by name; and the terms of weights, shown when they are first used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from frugalseg.atomic import write_bytes
+from frugalseg.errors import InputError
+
+MODELS: Mapping[str, str] = {
+    "glands": "glands-lite-5bit.fseg",
+    "glands-ensemble": "glands-lite-5bit-ensemble.fseg",
+}
+"""File of each name that stands for a model."""
+
+LICENCE = "LICENSE.md"
+"""Terms of the weights, beside the files."""
+
+STATE_VARIABLE = "FRUGALSEG_STATE_DIR"
+"""Environment variable that moves what is remembered of a user."""
+
+
+def model_folder() -> Path:
+    """Where the models lie: in the installed package, or at the top of the source tree."""
+    package = Path(__file__).parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent.parent / "models"
+
+
+def resolve_model(path: Path) -> Path:
+    """`path` itself, or the file of the shipped model that it names; a file or folder of that name goes first.
+
+    Raises
+    ------
+    InputError
+        The named model did not come with this installation.
+    """
+    if path.exists() or str(path) not in MODELS:
+        return path
+    file = model_folder() / MODELS[str(path)]
+    if not file.is_file():
+        raise InputError(
+            str(path), f"this installation came without {file.name}; a wheel or a clone of the source has it"
+        )
+    return file
+
+
+def is_first_use(licence: str) -> bool:
+    """Whether this user has not been shown these terms yet; from now on they have.
+
+    Where that cannot be remembered, they are shown each time.
+    """
+    named = os.environ.get(STATE_VARIABLE)
+    folder = Path(named or platformdirs.user_state_dir("frugalseg", appauthor=False)) / "licences"
+    mark = folder / hashlib.sha256(licence.encode()).hexdigest()
+    if mark.exists():
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(mark, licence.encode())
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,91 @@
+"""Segmenting files with a packed model: images unlike the training images are told, and the terms of the weights."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packed_nets import packed_net, settled_net
+
+from frugalseg.artifact import write_artifact
+from frugalseg.cli import main
+from frugalseg.familiarity import appearance, learn_familiarity
+from frugalseg.images import write_image
+from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
+from frugalseg.segmentation import resize_image
+from frugalseg.shipped import STATE_VARIABLE
+from frugalseg.synthetic import synthetic_glands
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network that knows how ten synthetic images look at its scale."""
+    artifact = packed_net(settled_net("lite"), "lite")
+    images = [synthetic_glands(seed, height=160, width=192).image for seed in range(10)]
+    known = learn_familiarity([appearance(resize_image(image, artifact.card.scale)) for image in images])
+    path = tmp_path_factory.mktemp("model") / "net.fseg"
+    write_artifact(path, dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, familiarity=known)))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One image of the kind that the network was trained on, and one of noise."""
+    write_image(tmp_path / "images" / "glands.png", synthetic_glands(3, height=160, width=192).image)
+    noise = np.random.default_rng(0).integers(0, 255, (160, 192, 3)).astype(np.uint8)
+    write_image(tmp_path / "images" / "noise.png", noise)
+    return tmp_path / "images"
+
+
+def test_an_image_unlike_the_training_images_is_told(
+    model_file: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_model([model_file], precision="fp32", threads=1)
+    summaries = predict_files(model, find_images([folder]), Outputs(tmp_path / "out", overlays=False))
+    glands, noise = summaries
+    assert glands["distance"] <= 1 < noise["distance"]
+    assert glands["unlike"] == ""
+    assert "detail" in noise["unlike"]
+    with (tmp_path / "out" / "images.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["image"], row["unlike"]) for row in rows] == [("glands", ""), ("noise", noise["unlike"])]
+    assert int(rows[1]["n_objects"]) == noise["n_objects"]
+    with caplog.at_level(logging.WARNING):
+        warn_of_unlike(summaries)
+    (message,) = caplog.messages
+    assert message.startswith("1 of 2 images look unlike the training images")
+    assert "noise (" in message
+    assert "glands (" not in message
+
+
+def test_a_model_that_knows_no_images_says_nothing_of_them(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.fseg"
+    write_artifact(path, packed_net(settled_net("lite"), "lite"))
+    model = load_model([path], precision="fp32", threads=1)
+    summaries = predict_files(model, find_images([folder]), Outputs(tmp_path / "out", overlays=False))
+    assert [set(summary) for summary in summaries] == [{"image", "n_objects", "foreground"}] * 2
+
+
+def test_the_terms_of_the_weights_are_shown_at_the_first_use(
+    model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    command = [
+        "predict",
+        str(model_file),
+        str(folder),
+        "--no-overlays",
+        "--precision",
+        "fp32",
+        "--threads",
+        "1",
+        "--out",
+    ]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert "terms of these weights: CC0-1.0\n" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "b")]) == 0
+    assert "terms" not in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""The models that come with the package: packed from finished runs, measured as users run them, their cards' tables.
+
+    python tools/ship_models.py pack NAME DATA RUN…     # models/FILE.fseg, with ranges for INT8
+    python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
+
+`pack` takes INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training images look
+get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the training images and
+on test part A (and B where it is), without and with averaging at test time, and writes models/figures.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from frugalseg.artifact import Artifact, read_artifact, write_artifact
+from frugalseg.atomic import write_json, write_text
+from frugalseg.cli import main as frugalseg
+from frugalseg.evaluate import evaluate_folders
+from frugalseg.export import calibrate, pack_runs
+from frugalseg.export.calibration import calibration_images
+from frugalseg.familiarity import appearance, learn_familiarity
+from frugalseg.images import load_sample, open_dataset
+from frugalseg.inspection import inspect_model
+from frugalseg.segmentation import resize_image
+from frugalseg.shipped import MODELS
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "models"
+FIGURES = FOLDER / "figures.json"
+LEDGER = ROOT / "docs" / "results" / "test-a-ledger.md"
+BEGIN, END = "<!-- made by tools/ship_models.py: begins -->", "<!-- made by tools/ship_models.py: ends -->"
+
+LICENCE = (
+    "research use only, no commercial use: learned from images of the GlaS challenge (MICCAI 2015), whose terms say so;"
+    " not a medical device. LICENSE.md beside the model has the whole text"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("pack", "measure"):
+        command = commands.add_parser(name)
+        command.add_argument("name", choices=MODELS)
+        command.add_argument("data", type=Path)
+        if name == "pack":
+            command.add_argument("run", type=Path, nargs="+")
+    args = parser.parse_args()
+    if args.command == "pack":
+        pack(FOLDER / MODELS[args.name], args.data, args.run)
+    else:
+        measure(args.name, args.data)
+
+
+def pack(path: Path, data: Path, runs: list[Path]) -> None:
+    """Write the file."""
+    artifact = _with_familiarity(pack_runs(runs, licence=LICENCE), data)
+    artifact, found = calibrate(artifact, calibration_images(runs[0], artifact), advance=print)
+    print(
+        f"{path}: {write_artifact(path, artifact):,} bytes; INT8 agrees in {100 * found.agreement:.2f} % of the pixels"
+    )
+
+
+def _with_familiarity(artifact: Artifact, data: Path) -> Artifact:
+    if artifact.card.familiarity is not None:
+        return artifact
+    dataset = open_dataset(data, subset="train")
+    images = (load_sample(dataset, sample).image for sample in dataset.labelled)
+    known = learn_familiarity([appearance(resize_image(image, artifact.card.scale)) for image in images])
+    return dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, familiarity=known))
+
+
+def measure(name: str, data: Path) -> None:
+    """Score the file as a user would, keep the figures, and write the card's table."""
+    path = FOLDER / MODELS[name]
+    artifact, totals = read_artifact(path), inspect_model(path)["totals"]
+    parts = [part for part in ("train", "testA", "testB") if (data / part).is_dir()]
+    scores = {
+        f"{part}{', averaged' if averaged else ''}": _score(name, data / part, averaged)
+        for part in parts
+        for averaged in (False, True)
+        if part != "train" or not averaged
+    }
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    figures[name] = {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "members": len(artifact.members),
+        "mean_bits": totals["mean_bits"],
+        "seeds": [member["config"]["seed"] for member in artifact.provenance["members"]],
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "scores": scores,
+    }
+    write_json(FIGURES, figures)
+    _write_table(path.with_suffix(".md"), figures[name])
+    with LEDGER.open("a", encoding="utf-8") as stream:
+        told = "; ".join(f"{part} {_figures(row)}" for part, row in scores.items() if part.startswith("testA"))
+        stream.write(
+            f"| {datetime.date.today()} | {_commit()} | `predict {name}`, `evaluate`; the shipped file | {told} |\n"
+        )
+
+
+def _score(name: str, folder: Path, averaged: bool) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as work:
+        images = [str(path) for path in sorted(folder.glob("*.png")) if "_anno" not in path.name]
+        began = time.monotonic()
+        _run("predict", name, *images, "--out", work, "--no-overlays", *(["--tta"] if averaged else []))
+        seconds = time.monotonic() - began
+        pooled = evaluate_folders(Path(work), folder, connected_components=folder.name == "testB")["pooled"]
+    keys = ("object_f1", "object_dice", "object_hausdorff")
+    return {**{key: round(pooled[key], 5) for key in keys}, "seconds_an_image": round(seconds / len(images), 3)}
+
+
+def _run(*arguments: str) -> None:
+    if code := frugalseg(arguments):
+        raise SystemExit(code)
+
+
+def _figures(row: dict[str, float]) -> str:
+    f1, dice = (f"{row[key]:.3f}".lstrip("0") for key in ("object_f1", "object_dice"))
+    return f"{f1} / {dice} / {row['object_hausdorff']:.1f}"
+
+
+def _write_table(card: Path, figures: dict[str, Any]) -> None:
+    rows = "\n".join(
+        f"| {part} | {_figures(row)} | {row['seconds_an_image']:.2f} |" for part, row in figures["scores"].items()
+    )
+    table = (
+        f"{figures['bytes']:,} bytes, {figures['members']} network(s) of seeds {', '.join(map(str, figures['seeds']))},"
+        f" {figures['mean_bits']:.2f} bits a parameter with codes packed plainly, everything counted. Measured on"
+        f" {figures['date']} at {figures['commit']} from this very file:\n\n"
+        "| images | object F1 / Dice / Hausdorff (px) | seconds an image |\n| --- | --- | --- |\n" + rows
+    )
+    text = card.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    write_text(card, f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
