@@ -87,6 +87,13 @@ class Ledger:
             raise KeyError(path.stem)
         return _read(path).result
 
+    def seconds(self, key: Key) -> float:
+        """How long a cell took; errors as :meth:`get`."""
+        path = self.path(key)
+        if not path.exists():
+            raise KeyError(path.stem)
+        return float(_read_document(path)["seconds"])
+
     def put(self, key: Key, result: Any, seconds: float) -> None:
         """Write a result, with what it was computed with and when.
 
@@ -204,7 +211,13 @@ def _read_all(folders: list[Path]) -> dict[Path, Cell]:
 
 
 def _read(path: Path) -> Cell:
-    """The cell that a file holds; its name must be the one of its key, so that no cell passes for another."""
+    """The cell that a file holds."""
+    document = _read_document(path)
+    return Cell(document["key"], document["result"], document["environment"])
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """All that a file holds; its name must be the one of its key, so that no cell passes for another."""
     try:
         document = json.loads(path.read_bytes().decode(), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -222,7 +235,7 @@ def _read(path: Path) -> Cell:
         raise InputError(path, f"is damaged: {error}") from None
     if name != path.name:
         raise InputError(path, f"holds the cell of another name, {name}")
-    return Cell(document["key"], document["result"], document["environment"])
+    return document
 
 
 def _finite(text: str) -> float:

@@ -141,6 +141,7 @@ class _Player:
     def _train_config(self, samples: Sequence[Sample]) -> TrainConfig:
         config = self.chain.config
         plain = TrainConfig(
+            net=config.net,
             steps=config.steps,
             batch_size=config.batch_size,
             patch_px=config.patch_px,

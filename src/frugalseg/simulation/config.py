@@ -7,7 +7,7 @@ from typing import Any
 
 from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.errors import ConfigError
-from frugalseg.train.config import setting
+from frugalseg.train.config import NetName, setting
 
 NEEDS: dict[str, str] = {
     "random": "nothing",
@@ -41,6 +41,7 @@ class SimulationConfig:
     )
     window_px: int = setting(0, "suggest windows of this side instead of whole images; 0 means whole images")
     per_image: int = setting(2, "with windows: at most so many of one image at a time")
+    net: NetName = setting("lite", "network that is compared, and that suggests")
 
     def __post_init__(self) -> None:
         if (

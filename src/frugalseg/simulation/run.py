@@ -69,8 +69,8 @@ def simulate(
     if test_subset and not open_dataset(data, subset=test_subset).labelled:
         raise InputError(data, f"has no annotated image in {test_subset!r} to compare networks on")
     config.counts(len(pool_samples(dataset, config, held_out)))
-    common = {"data": dataset.content_hash()[:16], "settings": _settings(config, test_subset), "device": _device()}
-    _check_ledger(out, common)
+    common = common_key(dataset.content_hash()[:16], config, test_subset)
+    check_results(out / LEDGER, common)
     first = Chain(
         data=data.resolve(),
         subset=subset or ("train" if test_subset else None),
@@ -118,12 +118,23 @@ def _check_contenders(contenders: Sequence[Contender], config: SimulationConfig)
                 raise ConfigError("strategies", f"{contender.name}: {error}") from None
 
 
-def _check_ledger(out: Path, common: dict[str, Any]) -> None:
-    """Refuse to begin what could not be compared with the results that are there."""
-    for key, _, _ in Ledger(out / LEDGER).cells():
+def common_key(data: str, config: SimulationConfig, test_subset: str | None) -> dict[str, Any]:
+    """The parts of the key that all results of a simulation share; `data` is a hash of the pool's part."""
+    return {"data": data, "settings": _settings(config, test_subset), "device": _device()}
+
+
+def check_results(ledger: Path, common: dict[str, Any]) -> None:
+    """Refuse to begin what could not be compared with the results that are there.
+
+    Raises
+    ------
+    InputError
+        The folder holds results with another `common_key`.
+    """
+    for key, _, _ in Ledger(ledger).cells():
         other = [name for name, value in common.items() if key.get(name) != value]
         if other:
-            raise InputError(out / LEDGER, f"holds results of other {' and '.join(other)}; choose another folder")
+            raise InputError(ledger, f"holds results of other {' and '.join(other)}; choose another folder")
 
 
 def _held_out(samples: Sequence[Any], data: Path) -> tuple[str, ...]:
@@ -137,6 +148,8 @@ def _settings(config: SimulationConfig, test_subset: str | None) -> str:
     """A hash of what decides a result; numbers of seeds do not."""
     values = dataclasses.asdict(config)
     kept = {name: value for name, value in values.items() if name not in ("seeds", "first_seed")}
+    if config.net == SimulationConfig.net:  # of ledgers from before there was a choice
+        del kept["net"]
     kept["budgets"] = [float(value) for value in config.budgets]  # 4 and 4.0 are the same
     text = json.dumps([kept, test_subset], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
