@@ -74,6 +74,18 @@ PARTS = (
         extra="ray",
         purpose="spreads studies and simulations over several machines; without it they use the cores of this one",
     ),
+    Part(
+        name="OpenSlide",
+        module="openslide",
+        extra="wsi",
+        purpose="slides in scanners' own formats (SVS, NDPI, MRXS, SCN, BIF and others); TIFF and OME-TIFF need none",
+    ),
+    Part(
+        name="Zarr",
+        module="zarr",
+        extra="wsi",
+        purpose="slides as OME-Zarr",
+    ),
 )
 """Every optional part the code can use now."""
 

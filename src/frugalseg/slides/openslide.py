@@ -34,8 +34,8 @@ class OpenSlideSlide(Slide):
 
     Notes
     -----
-    OpenSlide takes the place of a region in whole pixels of level 0, and blends neighbouring pixels where that is none of
-    the level's own. Squares on a fixed grid are read, so that a pixel is the same whichever region it is in.
+    OpenSlide takes the place of a region in whole pixels of level 0, and blends neighbouring pixels where that is none
+    of the level's own. Squares on a fixed grid are read, so that a pixel is the same whichever region it is in.
     """
 
     def __init__(self, path: Path) -> None:

@@ -101,7 +101,7 @@ class ZarrSlide(Slide):
         """Rows read at once: whole chunks, of about 64 MiB."""
         chunk = self._picture.chunks[level][self._picture.axes.index("y")]
         row_bytes = (columns.stop - columns.start) * 3 * int(self._arrays[level].dtype.itemsize)
-        return max(1, _BAND_BYTES // (row_bytes * chunk)) * chunk
+        return int(max(1, _BAND_BYTES // (row_bytes * chunk)) * chunk)
 
     def _samples(self, level: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Samples (height, width, channels) of the first time and depth."""

@@ -1,7 +1,7 @@
 """What an OME-Zarr folder says of itself, read as plain JSON before any library opens it.
 
-Zarr's metadata names codecs, and some codecs run whatever code is in the data (pickle). So names are compared with a list
-first; and sizes and chunks with the limits, so that no chunk is decoded that is larger than it may be.
+Zarr's metadata names codecs, and some codecs run whatever code is in the data (pickle). So names are compared with a
+list first; and sizes and chunks with the limits, so that no chunk is decoded that is larger than it may be.
 """
 
 from __future__ import annotations
@@ -142,21 +142,21 @@ def _array(folder: Path, name: str, zarr_format: int, n_axes: int) -> tuple[tupl
     if zarr_format == 2:
         document = _json(where / ".zarray")
         codecs = [document["compressor"], *(document["filters"] or [])]
-        names = [codec["id"] for codec in codecs if codec is not None]
-        known, item_bytes = _V2_CODECS, _V2_TYPES.get(document["dtype"])
+        strange = [codec["id"] for codec in codecs if codec is not None and codec["id"] not in _V2_CODECS]
+        item_bytes = _V2_TYPES.get(document["dtype"])
         outer = inner = document["chunks"]
     else:
         document = _json(where / "zarr.json")
-        names, known, item_bytes = _v3_names(document["codecs"]), _V3_CODECS, _V3_TYPES.get(document["data_type"])
+        strange = [name for name in _v3_names(document["codecs"]) if name not in _V3_CODECS]
+        item_bytes = _V3_TYPES.get(document["data_type"])
         grid = document["chunk_grid"]
         if grid["name"] != "regular":
             raise InputError(where, f"has chunks on a grid that is not read ({str(grid['name'])[:40]})")
         outer = grid["configuration"]["chunk_shape"]
         first = document["codecs"][0]
         inner = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else outer
-    strange = [str(codec)[:40] for codec in names if codec not in known]
     if strange:
-        raise InputError(where, f"is packed by codecs that are not read: {', '.join(strange)}")
+        raise InputError(where, f"is packed by codecs that are not read: {', '.join(map(str, strange))[:80]}")
     if item_bytes is None:
         raise InputError(where, "holds samples that are not read; uint8 and uint16 are")
     shape, chunks = tuple(document["shape"]), tuple(inner)
