@@ -105,7 +105,7 @@ def stored_masks(arrays: Arrays) -> tuple[Mask, ...]:
     ends = np.cumsum([(height * width + 7) // 8 for height, width in sizes])
     bits = np.split(arrays["bits"], ends[:-1]) if sizes else []
     return tuple(
-        np.unpackbits(each, count=height * width).reshape(height, width).astype(bool)  # type: ignore[arg-type]
+        np.unpackbits(each, count=height * width).reshape(height, width).astype(bool)
         for each, (height, width) in zip(bits, sizes, strict=True)
     )
 
@@ -142,7 +142,7 @@ def enclosed(plan: SlidePlan, store: ArrayStore, components: Components, setting
     blocks, alone = blocks_of(components), are_alone(components)
     crosses = np.any(boxes[:, [1, 0]] // BLOCK_PX != (boxes[:, [3, 2]] - 1) // BLOCK_PX, axis=1)
     outer = np.flatnonzero(crosses | alone)
-    tree = shapely.STRtree(shapely.points(boxes[:, :2].astype(float)))
+    tree = shapely.STRtree(np.asarray(shapely.points(boxes[:, :2].astype(float))))
     around = shapely.box(*(boxes[outer] + np.array([0.5, 0.5, 0, 0])).T)
     pairs = tree.query(around, predicate="contains")
     for number in np.unique(pairs[0]):
@@ -216,7 +216,7 @@ def _objects_of(
     mask = np.zeros(front.shape, dtype=bool)
     inner = tight.within(window)
     mask[inner] = front[inner] > settings.threshold
-    region = filled(_chosen(mask, components.first[group] - [window.left, window.top]))
+    region = filled(_chosen(mask, components.first[group] - np.array([window.left, window.top])))
     maps[1:, ~region] = 0
     maps[0, ~region] = 1
     labels = separate(maps, settings)

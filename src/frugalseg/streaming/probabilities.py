@@ -146,7 +146,7 @@ def stored_parts(plan: SlidePlan, store: ArrayStore) -> Iterator[tuple[Tile, Par
         arrays = store.get(tile.name)
         if arrays is None:
             raise DamagedStoreError(tile)
-        yield tile, Parts(*(arrays[name] for name in Parts._fields))  # type: ignore[arg-type]
+        yield tile, Parts(*(arrays[name] for name in Parts._fields))
 
 
 class DamagedStoreError(Exception):

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -16,7 +17,7 @@ from safetensors.numpy import save as serialise
 
 from frugalseg.atomic import write_bytes
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 _LEVEL = 1
 _SUFFIX = ".zst"
@@ -47,7 +48,7 @@ class ArrayStore:
         """Of all files that are there."""
         return {path.name.removesuffix(_SUFFIX) for path in self.folder.glob(f"*{_SUFFIX}")}
 
-    def put(self, name: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a set of arrays; the same arrays make the same bytes."""
         content = serialise({key: np.ascontiguousarray(arrays[key]) for key in sorted(arrays)})
         write_bytes(self._path(name), zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content))
