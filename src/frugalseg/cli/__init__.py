@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "predict": "segment images with a trained model",
     "evaluate": "score label maps by the GlaS challenge's metrics",
     "simulate": "compare strategies of suggestion on images that are all annotated",
+    "reproduce": "run the study of Xu et al. 2018 again, with controls: any part of it, on any machine",
     "init": "make a project of images to annotate, or add images to one",
     "serve": "annotate in the browser, train from there, get the next suggestions",
     "suggest": "which images of a project to annotate next, and why",

@@ -162,7 +162,7 @@ def _segmented(engines: Sequence[Engine], image: Any, card: ModelCard) -> tuple[
     """
     small = resize_image(image, card.scale)
     maps = [probability_map(engine, small) for engine in engines]
-    mean = np.sum(maps, axis=0, dtype=np.float32) / np.float32(len(maps))
+    mean = np.asarray(np.sum(maps, axis=0) / np.float32(len(maps)), dtype=np.float32)
     found = objects_of(mean, image.shape[0], image.shape[1], card.instances)
     return found, score_maps(maps).uncertainty
 
