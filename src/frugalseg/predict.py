@@ -281,7 +281,7 @@ def predict_files(
         decoded.
     """
     sizes = [pixel_size_um or read_header(path).pixel_size_um for path in files]
-    _check_sizes(model.card, files, sizes, pixel_size_um)
+    check_sizes(model.card, files, sizes, pixel_size_um)
     outputs.folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
@@ -332,7 +332,7 @@ def warn_of_unlike(summaries: Sequence[dict[str, Any]]) -> None:
                     len(strange), len(summaries), ", ".join(strange[:N_NAMED]), more)  # fmt: skip
 
 
-def _check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None], given: float | None) -> None:
+def check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None], given: float | None) -> None:
     """Refuse pixel sizes so far from the training images' that they cannot be right; a given one is named once."""
     named = [("--pixel-size", given)] if given else list(zip(map(str, files), sizes, strict=True))
     problems = [

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from frugalseg.cli.slides import configure_slides, refuse_slide_flags, run_slides, slide_settings
+
+if TYPE_CHECKING:
+    from frugalseg.predict import Model
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for label maps, overlays, objects.csv and images.csv"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for label maps, overlays, objects.csv and images.csv",
     )
     parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
                         help="a further model, for an ensemble: probabilities are averaged")  # fmt: skip
@@ -39,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0 means all cores")
+    configure_slides(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -46,24 +56,27 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import math
     import sys
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from frugalseg.artifact import NOT_STATED
     from frugalseg.errors import InputError
-    from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
+    from frugalseg.predict import find_images, load_model
     from frugalseg.shipped import is_first_use, resolve_model
+    from frugalseg.streaming.files import divide_inputs
 
     if args.pixel_size is not None and not 0 < args.pixel_size < math.inf:
         raise InputError("--pixel-size", f"must be a positive number, not {args.pixel_size}")
     if args.threads < 0:
         raise InputError("--threads", f"must be at least 0, not {args.threads}")
     paths = [resolve_model(path) for path in (args.model, *args.member)]
-    files = find_images(args.images)
+    slides, others = divide_inputs(args.images)
+    if slides:
+        settings = slide_settings(args)
+    else:
+        refuse_slide_flags(args)
+    files = find_images(others) if others or not slides else []
     if args.out.exists() and not args.out.is_dir():
         raise InputError(args.out, "is a file, not a folder")
-    if any(file.resolve().parent == args.out.resolve() for file in files):
-        raise InputError(args.out, "holds the images themselves; label maps would overwrite them")
+    if any(file.resolve().parent == args.out.resolve() for file in (*files, *slides)):
+        raise InputError(args.out, "holds the images themselves; results would overwrite them")
     if any(args.out.resolve() == path.resolve() for path in paths):
         raise InputError(args.out, "is the run folder itself; choose another folder for the results")
     model = load_model(
@@ -76,6 +89,25 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for licence in model.licences:
         if licence != NOT_STATED and is_first_use(licence):
             print(f"terms of these weights: {licence}", file=sys.stderr)
+    found, bad = run_slides(args, model, paths, slides, settings) if slides else ([], None)
+    summaries = _predict_images(args, model, files) if files else []
+    if bad is not None:
+        raise bad
+    if not args.json:
+        total = sum(summary["n_objects"] for summary in (*summaries, *found))
+        counts = [(len(summaries), "image"), (len(found), "slide")]
+        images = " and ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counts if n)
+        print(f"{images}, {total} objects: {args.out}")
+    return {"out": str(args.out), "images": summaries} | ({"slides": found} if found else {})
+
+
+def _predict_images(args: argparse.Namespace, model: Model, files: list[Path]) -> list[dict[str, Any]]:
+    """Segment the images that are no slides, with a bar of progress."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from frugalseg.predict import Outputs, predict_files, warn_of_unlike
+
     outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -89,8 +121,4 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             advance=lambda: progress.advance(task),
         )
     warn_of_unlike(summaries)
-    if not args.json:
-        total = sum(summary["n_objects"] for summary in summaries)
-        images = "1 image" if len(summaries) == 1 else f"{len(summaries)} images"
-        print(f"{images}, {total} objects: {args.out}")
-    return {"out": str(args.out), "images": summaries}
+    return summaries

@@ -292,8 +292,9 @@ def _object_stage(work: WorkFolder, settings: StreamSettings, report: Report) ->
     workers = settings.workers or min(usable_cores(), _MOST_WORKERS)
     advance = _counter(report, "objects", len(names))
     advance(len(names) - len(todo))
+    alone = workers == 1 or len(todo) <= _FEW_BLOCKS
     executor: Executor
-    with open_executor("serial" if workers == 1 or len(todo) <= _FEW_BLOCKS else "processes", workers) as executor:
+    with open_executor("serial" if alone else "processes", 1 if alone else workers) as executor:
         for _ in executor.map(make_block, todo, label=lambda task: task.replace("\n", ": block ")):
             advance(1)
     return _index(work, names)
