@@ -23,7 +23,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(objects_module, "TOGETHER_PX", 60)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
     seed=st.integers(0, 2**32),

@@ -5,9 +5,10 @@ All lengths are pixels of the view: the slide resampled to the network's scale.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from frugalseg.arrays import Mask
@@ -17,6 +18,9 @@ CUT_PX = 4096
 
 BLOCK_PX = 1024
 """Components become objects block by block; one belongs to the block of its box's upper left corner."""
+
+CROP_PX = 512
+"""Tiles with little tissue are cropped around it, to multiples of this: few sizes, for an engine compiles each anew."""
 
 _READ_PX = 3328
 """Largest side of what the network gets at once where a large halo asks for large tiles."""
@@ -93,8 +97,9 @@ class SlidePlan:
         The network's stride; side of a tile's kept part and context around it, multiples of the stride.
     cut_px
         Side of the cells in which too large components are cut; a multiple of `core_px`.
-    tiles
-        Tiles to run, in reading order: those with tissue, within the frame.
+    tiles, kept
+        Tiles to run, in reading order: those with tissue, within the frame; and of each the part around its tissue,
+        which is what is run and kept.
     batches
         The same by what goes through the network at once: tiles of one size. Fixed, so that a resumed run computes
         every tile in the company that it had.
@@ -110,6 +115,7 @@ class SlidePlan:
     halo_px: int
     cut_px: int
     tiles: tuple[Tile, ...]
+    kept: tuple[Rect, ...]
     batches: tuple[tuple[Tile, ...], ...]
 
     @property
@@ -118,21 +124,29 @@ class SlidePlan:
         return self.slide_width / self.width, self.slide_height / self.height
 
     def core(self, tile: Tile) -> Rect:
-        """The part of the view that a tile's result is kept for."""
+        """The part of the view that belongs to a tile."""
         left, top = tile.column * self.core_px, tile.row * self.core_px
         return Rect(left, top, min(left + self.core_px, self.width), min(top + self.core_px, self.height))
 
     def reading(self, tile: Tile) -> Rect:
         """What the network is given for a tile; reaches beyond the view where that is no multiple of the stride."""
-        left, top = tile.column * self.core_px, tile.row * self.core_px
+        kept = self._kept_of[tile]
         right = self.width + -self.width % self.stride
         bottom = self.height + -self.height % self.stride
         return Rect(
-            max(left - self.halo_px, 0),
-            max(top - self.halo_px, 0),
-            min(left + self.core_px + self.halo_px, right),
-            min(top + self.core_px + self.halo_px, bottom),
+            max(kept.left - self.halo_px, 0),
+            max(kept.top - self.halo_px, 0),
+            min(kept.right + -kept.right % self.stride + self.halo_px, right),
+            min(kept.bottom + -kept.bottom % self.stride + self.halo_px, bottom),
         )
+
+    def kept_of(self, tile: Tile) -> Rect:
+        """The part of a tile that is run and kept."""
+        return self._kept_of[tile]
+
+    @functools.cached_property
+    def _kept_of(self) -> dict[Tile, Rect]:
+        return dict(zip(self.tiles, self.kept, strict=True))
 
     def to_document(self) -> dict[str, Any]:
         """As JSON."""
@@ -140,6 +154,7 @@ class SlidePlan:
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "frame": astuple(self.frame),
             "tiles": [astuple(tile) for tile in self.tiles],
+            "kept": [astuple(rect) for rect in self.kept],
             "batches": [[astuple(tile) for tile in batch] for batch in self.batches],
         }
 
@@ -151,6 +166,7 @@ class SlidePlan:
                 **document,
                 "frame": Rect(*document["frame"]),
                 "tiles": tuple(Tile(*each) for each in document["tiles"]),
+                "kept": tuple(Rect(*each) for each in document["kept"]),
                 "batches": tuple(tuple(Tile(*each) for each in batch) for batch in document["batches"]),
             }
         )
@@ -202,10 +218,11 @@ def make_plan(
     inside = whole if frame is None else frame.overlap(whole)
     cut = core * max(1, cut_px // core)
     sizes = (slide_width, slide_height, width, height)
-    grid = SlidePlan(*sizes, inside, stride, core, halo, cut, (), ())
-    tiles = tuple(tile for tile in grid.tiles_of(inside) if tissue is None or _has_tissue(grid, tile, tissue))
-    batches = tuple(_batches(grid, tiles, batch))
-    return SlidePlan(*sizes, inside, stride, core, halo, cut, tiles, batches)
+    grid = SlidePlan(*sizes, inside, stride, core, halo, cut, (), (), ())
+    cropped = {tile: _cropped(grid, tile, tissue) for tile in grid.tiles_of(inside)}
+    tiles = tuple(tile for tile, kept in cropped.items() if not kept.empty)
+    plan = replace(grid, tiles=tiles, kept=tuple(cropped[tile] for tile in tiles))
+    return replace(plan, batches=tuple(_batches(plan, tiles, batch)))
 
 
 def core_for(halo_px: int, stride: int) -> int:
@@ -217,12 +234,33 @@ def core_for(halo_px: int, stride: int) -> int:
     return max(stride, side - side % stride)
 
 
-def _has_tissue(plan: SlidePlan, tile: Tile, tissue: Mask) -> bool:
-    core = plan.core(tile).overlap(plan.frame)
-    down, across = tissue.shape[0] / plan.height, tissue.shape[1] / plan.width
-    rows = slice(math.floor(core.top * down), max(math.ceil(core.bottom * down), 1))
-    columns = slice(math.floor(core.left * across), max(math.ceil(core.right * across), 1))
-    return bool(tissue[rows, columns].any())
+def _cropped(plan: SlidePlan, tile: Tile, tissue: Mask | None) -> Rect:
+    """The part of a tile around its tissue within the frame, in steps of `CROP_PX`; empty where there is none."""
+    core = plan.core(tile)
+    wanted = core.overlap(plan.frame)
+    if tissue is not None:
+        down, across = tissue.shape[0] / plan.height, tissue.shape[1] / plan.width
+        first_row, first_column = math.floor(wanted.top * down), math.floor(wanted.left * across)
+        rows = slice(first_row, max(math.ceil(wanted.bottom * down), 1))
+        columns = slice(first_column, max(math.ceil(wanted.right * across), 1))
+        ys, xs = tissue[rows, columns].nonzero()
+        if not len(ys):
+            return Rect(0, 0, 0, 0)
+        seen = Rect(
+            math.floor((first_column + int(xs.min())) / across),
+            math.floor((first_row + int(ys.min())) / down),
+            math.ceil((first_column + int(xs.max()) + 1) / across),
+            math.ceil((first_row + int(ys.max()) + 1) / down),
+        )
+        wanted = seen.overlap(wanted)
+    step = plan.stride * max(1, CROP_PX // plan.stride)
+    stepped = Rect(
+        wanted.left - (wanted.left - core.left) % step,
+        wanted.top - (wanted.top - core.top) % step,
+        wanted.right + -(wanted.right - core.left) % step,
+        wanted.bottom + -(wanted.bottom - core.top) % step,
+    )
+    return stepped.overlap(core)
 
 
 def _batches(plan: SlidePlan, tiles: tuple[Tile, ...], size: int) -> Iterator[tuple[Tile, ...]]:

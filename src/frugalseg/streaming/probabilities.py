@@ -127,13 +127,13 @@ def _store_batch(
 ) -> None:
     with clock.span("store"):
         for index, tile in enumerate(batch):
-            core, read = plan.core(tile), plan.reading(tile)
-            rows, columns = core.within(read)
+            core, area = plan.core(tile), plan.kept_of(tile)
+            rows, columns = area.within(plan.reading(tile))
             kept = np.delete(maps[index, :, rows, columns], -2, axis=0).astype(np.float16)
-            inside = core.overlap(plan.frame)
-            mask = np.zeros(kept.shape[1:], dtype=bool)
-            at = inside.within(core)
-            mask[at] = foreground(kept[(slice(0, 1), *at)].astype(np.float32)) > threshold
+            inside = area.overlap(plan.frame)
+            seen = kept[(slice(0, 1), *inside.within(area))].astype(np.float32)
+            mask = np.zeros((core.height, core.width), dtype=bool)
+            mask[inside.within(core)] = foreground(seen) > threshold
             arrays: Arrays = {MAPS: kept, **parts_of(mask, core)._asdict()}
             if pixels is not None:
                 arrays[IMAGE] = pixels[index, rows, columns]
@@ -168,10 +168,10 @@ def window_maps(plan: SlidePlan, store: ArrayStore, window: Rect) -> Probability
         if result is None:
             result = np.zeros((len(kept) + 1, window.height, window.width), dtype=np.float32)
             result[0] = 1
-        core = plan.core(tile)
-        shared = core.overlap(window).overlap(plan.frame)
+        area = plan.kept_of(tile)
+        shared = area.overlap(window).overlap(plan.frame)
         if not shared.empty:
-            source, target = shared.within(core), shared.within(window)
+            source, target = shared.within(area), shared.within(window)
             result[(slice(None, -2), *target)] = kept[(slice(None, -1), *source)]
             result[(-1, *target)] = kept[(-1, *source)]
     assert result is not None  # a window is asked for because something was found in it

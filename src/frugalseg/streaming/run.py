@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 Report = Callable[[str, int, int], None]
 """Told of every step: the stage, how many of its parts are done, how many there are."""
 
-_FEW_BLOCKS = 8
+_FEW_BLOCKS = 32
 _MOST_WORKERS = 4
 
 

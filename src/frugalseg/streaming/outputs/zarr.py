@@ -79,9 +79,10 @@ def _pixels(found: Findings, area: Rect) -> np.ndarray[Any, np.dtype[np.uint8]] 
             continue
         if result is None:
             result = np.full((3, area.height, area.width), _WHITE, dtype=np.uint8)
-        core = found.plan.core(tile)
-        shared = core.overlap(area)
-        result[(slice(None), *shared.within(area))] = arrays[IMAGE][shared.within(core)].transpose(2, 0, 1)
+        kept = found.plan.kept_of(tile)
+        shared = kept.overlap(area)
+        if not shared.empty:
+            result[(slice(None), *shared.within(area))] = arrays[IMAGE][shared.within(kept)].transpose(2, 0, 1)
     return result
 
 
