@@ -123,6 +123,9 @@ def test_errors_cross_with_the_names_that_were_given(tmp_path: Path, monkeypatch
     )
     with pytest.raises(InputError) as caught:
         open_slide(Path("x.zarr"))
+    assert str(caught.value) == "text.svs: is no slide that OpenSlide knows"
+    with pytest.raises(InputError) as caught:
+        open_slide(Path("x.zarr"))
     assert str(caught.value) == f"{Path('x.zarr') / '0' / 'zarr.json'}: is damaged: no JSON"
     with pytest.raises(InputError, match=r"^missing\.svs: cannot be read"):
         open_slide(Path("missing.svs"))
@@ -133,7 +136,7 @@ def gzip_bomb(folder: Path, n_bytes: int) -> Path:
     write_zarr(folder, [np.ones((64, 64), dtype=np.uint8)], "yx", version="0.4", compressor=None)
     document = json.loads((folder / "0" / ".zarray").read_text())
     (folder / "0" / ".zarray").write_text(json.dumps(document | {"compressor": {"id": "zlib", "level": 9}}))
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     chunk = next(path for path in (folder / "0").rglob("*") if path.is_file() and not path.name.startswith("."))
     with chunk.open("wb") as stream:
         for _ in range(n_bytes // 2**20):
@@ -144,8 +147,8 @@ def gzip_bomb(folder: Path, n_bytes: int) -> Path:
 
 @linux
 def test_a_decoding_bomb_is_refused_in_little_memory(tmp_path: Path, slide_file: Path) -> None:
-    """3 GiB of zeros in 3 MB: the process has 256 MiB, and this one grows by none of it."""
-    bomb = gzip_bomb(tmp_path / "bomb.zarr", 3 * 2**30)
+    """1 GiB of zeros in 5 MB: the process has 256 MiB, and this one grows by none of it."""
+    bomb = gzip_bomb(tmp_path / "bomb.zarr", 2**30)
     with ReaderProcess(memory_bytes=256 * 2**20) as reader:
         with reader.open(slide_file) as slide:
             whole(slide)
