@@ -10,7 +10,7 @@ from frugalseg.study.literature import PUBLISHED, Published
 from frugalseg.study.questions import QUESTIONS, answer
 from frugalseg.study.reading import PARTS, CellResult
 from frugalseg.study.saturation import saturation
-from frugalseg.study.tables import Row, cells_not_run, in_words, table_rows
+from frugalseg.study.tables import Row, cells_not_run, in_short, in_words, table_rows
 
 NAMES = ("answers", "figures", "others", "saturation", "not run")
 """Parts of the page, between markers of these names."""
@@ -44,8 +44,9 @@ def answers(results: Sequence[CellResult]) -> str:
     """A paragraph for each question."""
     paragraphs = []
     for question in QUESTIONS:
-        lines = "\n".join(f"- {in_words(each)}" for each in answer(question, results))
-        paragraphs.append(f"**{question.title}**\n\n{lines}")
+        found = answer(question, results)
+        lines = "\n".join(f"- {in_words(each)}" for each in found)
+        paragraphs.append(f"**{question.title}** {in_short(found)}\n\n{lines}")
     return "\n\n".join(paragraphs)
 
 

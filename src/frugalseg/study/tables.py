@@ -84,6 +84,15 @@ def in_words(answer: Answer) -> str:
     )
 
 
+def in_short(answers: Sequence[Answer]) -> str:
+    """The verdict on a question: that on its first contrast, for each network and part."""
+    first = [each for each in answers if each.contrast == answers[0].contrast]
+    if first[0].found is None:
+        return "Not run."
+    told = [f"`{each.net}`, part {each.part.removeprefix('test')}: {each.verdict}" for each in first]
+    return f"By the first line: {'; '.join(told)}."
+
+
 def cells_not_run(results: Sequence[CellResult], preset: str) -> dict[str, list[str]]:
     """By network, images and number of networks: trainings of the grid that lack some or all seeds."""
     done = {result.cell for result in results}
@@ -92,10 +101,10 @@ def cells_not_run(results: Sequence[CellResult], preset: str) -> dict[str, list[
         if cell not in done:
             missing.setdefault((_place_name(cell), cell.training), []).append(cell.seed)
     n_seeds = len({cell.seed for cell in GRID[preset]})
-    groups: dict[str, list[str]] = {}
-    for (place, training), seeds in missing.items():
+    groups: dict[str, list[str]] = {place: [] for place, _ in missing}
+    for (place, training), seeds in sorted(missing.items(), key=lambda each: TRAININGS.index(each[0][1])):
         lacking = "" if len(seeds) == n_seeds else f" (seed {', '.join(map(str, seeds))})"
-        groups.setdefault(place, []).append(training + lacking)
+        groups[place].append(training + lacking)
     return groups
 
 
