@@ -52,6 +52,7 @@ VARIANTS = (
     "dorefa-4",
     "lsq-4",
     "lsq-4-low",
+    "lsq-5-low",
     "lsq-2",
 )
 STEPS = {"lite": 400, "unet": 170, "fcn": 220}

@@ -4,8 +4,8 @@
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
 `pack` takes INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training images look
-get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the training images and
-on test part A (and B where it is), without and with averaging at test time, and writes models/figures.json.
+get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the training
+images and on test part A (and B where it is), without and with averaging at test time, and writes models/figures.json.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def main() -> None:
 
 def pack(path: Path, data: Path, runs: list[Path]) -> None:
     """Write the file."""
-    artifact = _with_familiarity(pack_runs(runs, licence=LICENCE), data)
+    packed = pack_runs(runs, licence=LICENCE)
+    packed = dataclasses.replace(packed, card=dataclasses.replace(packed.card, class_names=("gland",)))
+    artifact = _with_familiarity(packed, data)
     artifact, found = calibrate(artifact, calibration_images(runs[0], artifact), advance=print)
     print(
         f"{path}: {write_artifact(path, artifact):,} bytes; INT8 agrees in {100 * found.agreement:.2f} % of the pixels"

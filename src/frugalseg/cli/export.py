@@ -10,12 +10,13 @@ from typing import Any
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", type=Path, nargs="+", metavar="RUN",
-                        help="finished run folder; several become one ensemble (fseg only)")  # fmt: skip
+                        help="finished run folder; several become one ensemble (fseg only); or a packed model or its name, for"
+                        " onnx, openvino and bioimageio")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument(
-        "--format", choices=("fseg", "onnx", "openvino", "torchscript"), default="fseg",
+        "--format", choices=("fseg", "onnx", "openvino", "torchscript", "bioimageio"), default="fseg",
         help="fseg: packed, for 'frugalseg predict' (default); onnx, torchscript: the network alone, normalised image"
-        " to logits; openvino: colours to probabilities, as .xml and .bin",
+        " to logits; openvino: colours to probabilities, as .xml and .bin; bioimageio: a bioimage.io package (.zip)",
     )  # fmt: skip
     parser.add_argument(
         "--int8", action=argparse.BooleanOptionalAction, default=None,
@@ -35,10 +36,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from frugalseg.artifact import NOT_STATED
     from frugalseg.export import export_model
+    from frugalseg.shipped import resolve_model
 
     with Console(stderr=True).status("packing") as status:
         result = export_model(
-            args.run,
+            [resolve_model(path) for path in args.run],
             args.out,
             args.format,
             int8=args.int8,

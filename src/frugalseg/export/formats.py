@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from frugalseg import __version__
-from frugalseg.artifact import NOT_STATED, Artifact, write_artifact
+from frugalseg.artifact import NOT_STATED, Artifact, read_artifact, write_artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
@@ -56,7 +56,7 @@ def export_model(
     Parameters
     ----------
     runs
-        Run folders; several only for ``fseg``, as an ensemble.
+        Run folders, several only for ``fseg``, as an ensemble; or one packed file, for the other formats.
     out
         The file; an existing one is replaced.
     file_format
@@ -75,12 +75,9 @@ def export_model(
     InputError, ConfigError
         A run or a folder cannot be used, or the format cannot hold what was asked for; nothing is written.
     """
-    folders = member_folders(runs)
-    if file_format != "fseg" and len(folders) > 1:
-        raise ConfigError("format", f"{file_format} holds one network; an ensemble goes into one fseg file")
     wants_int8 = bool(int8) or images is not None
-    if file_format == "torchscript" and wants_int8:
-        raise ConfigError("format", "torchscript holds float weights only; choose fseg, onnx or openvino for INT8")
+    if file_format in ("torchscript", "bioimageio") and wants_int8:
+        raise ConfigError("format", f"{file_format} holds float weights only; choose fseg, onnx or openvino for INT8")
     if int8 is False and images is not None:
         raise ConfigError("int8", "images to calibrate on are of no use without INT8")
     if out.is_dir():
@@ -88,6 +85,11 @@ def export_model(
     suffix = FORMATS[file_format].suffix
     if out.suffix != suffix:
         raise InputError(out, f"has another suffix than {suffix}, which {file_format} has")
+    if len(runs) == 1 and runs[0].is_file() and file_format not in ("fseg", "torchscript"):
+        return _export_packed(runs[0], out, file_format, wants_int8, images)
+    folders = member_folders(runs)
+    if file_format != "fseg" and len(folders) > 1:
+        raise ConfigError("format", f"{file_format} holds one network; an ensemble goes into one fseg file")
     artifact = pack_runs(runs, licence=licence)
     calibration = None
     if wants_int8 or (int8 is None and file_format == "fseg"):
@@ -104,7 +106,20 @@ def export_model(
     return Exported(out, n_bytes, calibration)
 
 
-def _write_fseg(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
+def _export_packed(source: Path, out: Path, file_format: str, int8: bool, images: Path | None) -> Exported:
+    """Write the network of a packed file, which has its ranges for INT8 or has none."""
+    artifact = read_artifact(source)
+    if len(artifact.members) > 1:
+        raise ConfigError("format", f"{file_format} holds one network; {source} holds {len(artifact.members)}")
+    if images is not None:
+        raise ConfigError("calibrate", "a packed file keeps its own ranges; calibrate when packing the run")
+    if int8 and not artifact.members[0].activations:
+        raise InputError(source, "has no ranges for INT8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Exported(out, FORMATS[file_format].write(out, artifact, None, int8), None)
+
+
+def _write_fseg(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:
     return write_artifact(out, artifact)
 
 
@@ -125,7 +140,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _write_onnx(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
+def _write_onnx(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:
     model = onnx.load_from_string(_network(artifact, int8))
     entry = model.metadata_props.add()
     entry.key, entry.value = "frugalseg", json.dumps(describe(artifact))
@@ -135,7 +150,13 @@ def _write_onnx(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
     return len(content)
 
 
-def _write_openvino(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
+def _write_bioimageio(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:
+    from frugalseg.export.bioimageio import write_package
+
+    return write_package(out, artifact, float_model(artifact, artifact.members[0]))
+
+
+def _write_openvino(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:
     """Both files of OpenVINO's form; an ``.xml`` never stands beside another model's weights."""
     import openvino
 
@@ -153,7 +174,7 @@ def _write_openvino(out: Path, artifact: Artifact, run: Path, int8: bool) -> int
     return sum(map(len, contents.values()))
 
 
-def _write_torchscript(out: Path, artifact: Artifact, run: Path, int8: bool) -> int:
+def _write_torchscript(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:
     import warnings
 
     import torch
@@ -161,6 +182,7 @@ def _write_torchscript(out: Path, artifact: Artifact, run: Path, int8: bool) -> 
     from frugalseg.quant.layers import bake
     from frugalseg.train.run import load_net
 
+    assert run is not None  # a packed file does not come here
     net = bake(load_net(run)[0]).eval()
     net.forward = lambda x: net.decode(net.encode(x))  # type: ignore[method-assign]
     size = 4 * net.stride
@@ -179,13 +201,14 @@ class Format:
 
     suffix: str
     purpose: str
-    write: Callable[[Path, Artifact, Path, bool], int]
+    write: Callable[[Path, Artifact, Path | None, bool], int]
 
 
 FORMATS: Mapping[str, Format] = {
     "fseg": Format(".fseg", "packed few-bit model for 'frugalseg predict'", _write_fseg),
     "onnx": Format(".onnx", "normalised image (N, 3, H, W) to logits, for any program that runs ONNX", _write_onnx),
     "openvino": Format(".xml", "colours (N, H, W, 3) to probabilities, for OpenVINO", _write_openvino),
+    "bioimageio": Format(".zip", "bioimage.io package: the network as ONNX, described and tested", _write_bioimageio),
     "torchscript": Format(".pt", "normalised image (N, 3, H, W) to logits, for LibTorch", _write_torchscript),
 }
 """What ``frugalseg export`` writes, by name."""
