@@ -116,13 +116,6 @@ def test_errors_cross_with_the_names_that_were_given(tmp_path: Path, monkeypatch
     (Path("x.zarr") / "0" / "zarr.json").write_text("{")
     with pytest.raises(InputError) as caught:
         open_slide(Path("text.svs"))
-    assert str(
-        caught.value
-    ) == "text.svs: is no slide: neither TIFF, nor OME-Zarr, nor a file that OpenSlide knows" or (
-        str(caught.value) == "text.svs: is no slide that OpenSlide knows"
-    )
-    with pytest.raises(InputError) as caught:
-        open_slide(Path("x.zarr"))
     assert str(caught.value) == "text.svs: is no slide that OpenSlide knows"
     with pytest.raises(InputError) as caught:
         open_slide(Path("x.zarr"))
