@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from frugalseg import __version__
@@ -90,7 +91,7 @@ def colours_to_probabilities(network: bytes, mean: float, divisor: float) -> byt
     graph = model.graph
     for node in graph.node:
         node.input[:] = ["normalised" if name == INPUT else name for name in node.input]
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "mean": np.array(mean, dtype=np.float32),
         "divisor": np.array(divisor, dtype=np.float32),
         "first": np.array([0], dtype=np.int64),
@@ -238,6 +239,6 @@ Licence of the weights: {artifact.licence}. Not a medical device.
 
 ## Validation
 
-Compare with outlines of your own images: `frugalseg evaluate --pred DIR --truth DIR` computes object F1, object Dice and
-object Hausdorff.
+Compare with outlines of your own images: `frugalseg evaluate --pred DIR --truth DIR` computes object F1, object Dice
+and object Hausdorff.
 """
