@@ -10,6 +10,7 @@ import io
 import json
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,8 @@ def mutated(rng: np.random.Generator, source: Files) -> Files:
         if name.endswith(("json", ".zarray", ".zattrs")):
             ways += [rewritten] * 6
         files[name] = ways[int(rng.integers(len(ways)))](rng, files[name])
+        if name.endswith(".png") and rng.random() < 0.7:
+            files[name] = mended(files[name])
     return files
 
 
@@ -208,6 +211,19 @@ def moved(rng: np.random.Generator, content: bytes) -> bytes:
     return content[:start] + new + content[start + len(piece) :]
 
 
+def mended(content: bytes) -> bytes:
+    """A PNG file whose check sums fit, so that decoders get to see what was changed."""
+    changed = bytearray(content)
+    at = 8
+    while at + 12 <= len(changed):
+        (length,) = struct.unpack_from(">I", changed, at)
+        if at + 12 + length > len(changed):
+            break
+        struct.pack_into(">I", changed, at + 8 + length, zlib.crc32(changed[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return bytes(changed)
+
+
 def tagged(rng: np.random.Generator, content: bytes) -> bytes:
     """Type, count or value of a TIFF tag changed."""
     places = entries(content)
@@ -239,7 +255,7 @@ def rewritten(rng: np.random.Generator, content: bytes) -> bytes:
     """A value somewhere in a JSON document replaced, or its key lost."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content
     places = list(inside(document))
     if places:
