@@ -36,7 +36,9 @@ def test_result_comes_back_and_the_file_says_what_how_and_when(tmp_path: Path) -
     assert set(document) == {"format", "key", "result", "environment", "seconds", "finished_at"}
     assert document["format"] == 1
     assert document["key"] == KEY
-    assert document["seconds"] == 1.5
+    assert document["seconds"] == ledger.seconds(KEY) == 1.5
+    with pytest.raises(KeyError):
+        ledger.seconds({"another": 1})
     assert document["finished_at"].endswith("+00:00")
     assert document["environment"]["frugalseg"] == __version__
     assert document["environment"]["threads"] >= 1

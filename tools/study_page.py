@@ -2,8 +2,8 @@
 
     python tools/study_page.py [--results DIR]
 
-Results are cells of `frugalseg reproduce glas`: copy the files of DIR/ledger there. Everything between the page's markers is
-made anew; what lies outside them is written by hand. Rows that were scored on test part A get a line in its ledger.
+Results are cells of `frugalseg reproduce glas`: copy the files of DIR/ledger there. What is between the page's markers
+is made anew; what lies outside them is written by hand. Rows that were scored on test part A get a line in its ledger.
 """
 
 from __future__ import annotations

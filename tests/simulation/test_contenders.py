@@ -1,9 +1,15 @@
 """Names of strategies and settings of a simulation."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from frugalseg.errors import ConfigError
 from frugalseg.simulation.config import Contender, SimulationConfig
+from frugalseg.simulation.run import common_key
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "suggestion" / "ledger"
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,10 @@ def test_budgets_must_rise(budgets):
 def test_budgets_must_fit_the_pool(budgets, n):
     with pytest.raises(ConfigError, match="too few or too many"):
         SimulationConfig(budgets=budgets).counts(n)
+
+
+def test_ledgers_from_before_there_was_a_choice_of_networks_still_fit() -> None:
+    """The hash of the settings that the ledger in docs/results/suggestion was made with."""
+    (recorded,) = {json.loads(path.read_text())["key"]["settings"] for path in RESULTS.glob("*.json")}
+    assert common_key("x", SimulationConfig(), "testA")["settings"] == recorded
+    assert common_key("x", SimulationConfig(net="fcn"), "testA")["settings"] != recorded
