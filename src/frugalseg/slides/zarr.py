@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import LocalStore
 
 from frugalseg.arrays import Image
 from frugalseg.errors import InputError
@@ -17,7 +18,8 @@ from frugalseg.images.decode import to_rgb
 from frugalseg.slides.base import Level, Slide
 from frugalseg.slides.bounds import check_region, checked_levels, overlap
 from frugalseg.slides.faults import telling
-from frugalseg.slides.zarr_metadata import read_multiscale
+from frugalseg.slides.zarr_chunks import ChunkRule, GuardedStore
+from frugalseg.slides.zarr_metadata import StoredArray, read_multiscale
 
 _BAND_BYTES = 64 * 2**20
 _SURVEY_SIDE = 2048
@@ -44,14 +46,14 @@ class ZarrSlide(Slide):
         self._shift: int | None = None
         with telling(path):
             self._picture = picture = read_multiscale(path)
-            sizes = [dict(zip(picture.axes, shape, strict=True)) for shape in picture.shapes]
+            sizes = [dict(zip(picture.axes, array.shape, strict=True)) for array in picture.arrays]
             if any(size.get("c", 1) not in (1, 3) or size.get("c", 1) != sizes[0].get("c", 1) for size in sizes):
                 counts = ", ".join(str(size.get("c", 1)) for size in sizes)
                 raise InputError(path, f"has {counts} channels, only 1 (grey) and 3 (RGB) can be read")
             self._levels = checked_levels(path, [(size["x"], size["y"]) for size in sizes])
             self._arrays: list[Any] = [
-                zarr.open_array(path / name, mode="r", zarr_format=picture.format)  # type: ignore[arg-type]
-                for name in picture.arrays
+                zarr.open_array(_guarded(path, array), mode="r", zarr_format=picture.format)  # type: ignore[arg-type]
+                for array in picture.arrays
             ]
 
     @property
@@ -99,7 +101,7 @@ class ZarrSlide(Slide):
 
     def _band(self, level: int, columns: slice) -> int:
         """Rows read at once: whole chunks, of about 64 MiB."""
-        chunk = self._picture.chunks[level][self._picture.axes.index("y")]
+        chunk = self._picture.arrays[level].chunks[self._picture.axes.index("y")]
         row_bytes = (columns.stop - columns.start) * 3 * int(self._arrays[level].dtype.itemsize)
         return int(max(1, _BAND_BYTES // (row_bytes * chunk)) * chunk)
 
@@ -124,3 +126,8 @@ class ZarrSlide(Slide):
             high = int(self._samples(len(self._levels) - 1, *middle).max(initial=0))
             self._shift = 0 if high < 256 else 4 if high < 4096 else 8
         return to_rgb(np.minimum(samples >> self._shift, 255).astype(np.uint8), self._path)
+
+
+def _guarded(folder: Path, array: StoredArray) -> GuardedStore:
+    rule = ChunkRule(array.compressor, array.chunk_bytes, array.is_sharded)
+    return GuardedStore(LocalStore(folder / array.name, read_only=True), rule)

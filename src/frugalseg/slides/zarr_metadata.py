@@ -19,10 +19,37 @@ from frugalseg.slides.pixel_size import UNITS_UM, stated
 
 MAX_JSON_BYTES = 4 * 2**20
 MAX_LEVELS = 64
-_V2_CODECS = ("blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma", "shuffle", "delta", "crc32c")
+COMPRESSORS = ("blosc", "gzip", "lz4", "zlib", "zstd")
+"""Whose chunks are judged before they are decoded."""
+
+_V2_FILTERS = ("shuffle", "delta", "crc32c")
 _V3_CODECS = ("bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed")
 _V2_TYPES = {"|u1": 1, "<u1": 1, ">u1": 1, "<u2": 2, ">u2": 2}
 _V3_TYPES = {"uint8": 1, "uint16": 2}
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """How one size of a picture is stored.
+
+    Attributes
+    ----------
+    name
+        Its path inside the folder.
+    shape, chunks
+        By axis; of the inner chunks, where those are packed in shards.
+    chunk_bytes
+        Of a decoded chunk.
+    compressor
+        One of `COMPRESSORS`, or None.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    chunk_bytes: int
+    compressor: str | None
+    is_sharded: bool
 
 
 @dataclass(frozen=True)
@@ -34,11 +61,7 @@ class Multiscale:
     axes
         Names in the arrays' order: ``t``, ``c``, ``z``, ``y``, ``x``.
     arrays
-        Paths inside the folder, finest first.
-    shapes
-        Of the arrays, by axis.
-    chunks
-        Of the arrays (of their inner chunks, where those are packed in shards).
+        Finest first.
     format
         Zarr's: 2 (OME-Zarr 0.4) or 3 (0.5).
     pixel_size_um
@@ -46,9 +69,7 @@ class Multiscale:
     """
 
     axes: str
-    arrays: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    chunks: tuple[tuple[int, ...], ...]
+    arrays: tuple[StoredArray, ...]
     format: int
     pixel_size_um: float | None
 
@@ -80,15 +101,14 @@ def read_multiscale(folder: Path) -> Multiscale:
         datasets = picture["datasets"]
         if not 1 <= len(datasets) <= MAX_LEVELS:
             raise InputError(folder, f"has {len(datasets)} levels, 1 to {MAX_LEVELS} can be read")
-        arrays = tuple(_inside(folder, dataset["path"]) for dataset in datasets)
-        described = [_array(folder, array, zarr_format, len(axes)) for array in arrays]
+        names = [_inside(folder, dataset["path"]) for dataset in datasets]
+        arrays = tuple(_array(folder, name, zarr_format, len(axes)) for name in names)
         size = _pixel_size(folder, picture, axes)
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(folder, f"is damaged: its OME metadata make no sense ({type(error).__name__})") from error
-    shapes = tuple(shape for shape, _ in described)
-    return Multiscale(axes, arrays, shapes, tuple(chunks for _, chunks in described), zarr_format, size)
+    return Multiscale(axes, arrays, zarr_format, size)
 
 
 def _ome_document(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -136,49 +156,65 @@ def _inside(folder: Path, name: Any) -> str:
     return str(inner)
 
 
-def _array(folder: Path, name: str, zarr_format: int, n_axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and chunks of an array whose type, codecs and sizes are allowed."""
+def _array(folder: Path, name: str, zarr_format: int, n_axes: int) -> StoredArray:
+    """An array whose type, codecs and sizes are allowed."""
     where = folder / name
-    if zarr_format == 2:
-        document = _json(where / ".zarray")
-        codecs = [document["compressor"], *(document["filters"] or [])]
-        strange = [codec["id"] for codec in codecs if codec is not None and codec["id"] not in _V2_CODECS]
-        item_bytes = _V2_TYPES.get(document["dtype"])
-        outer = inner = document["chunks"]
-    else:
-        document = _json(where / "zarr.json")
-        strange = [name for name in _v3_names(document["codecs"]) if name not in _V3_CODECS]
-        item_bytes = _V3_TYPES.get(document["data_type"])
-        grid = document["chunk_grid"]
-        if grid["name"] != "regular":
-            raise InputError(where, f"has chunks on a grid that is not read ({str(grid['name'])[:40]})")
-        outer = grid["configuration"]["chunk_shape"]
-        first = document["codecs"][0]
-        inner = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else outer
-    if strange:
-        raise InputError(where, f"is packed by codecs that are not read: {', '.join(map(str, strange))[:80]}")
+    read = _array_v2 if zarr_format == 2 else _array_v3
+    shape, outer, inner, compressors, item_bytes = read(where)
     if item_bytes is None:
         raise InputError(where, "holds samples that are not read; uint8 and uint16 are")
-    shape, chunks = tuple(document["shape"]), tuple(inner)
-    for numbers in (shape, tuple(outer), chunks):
+    if len(compressors) > 1:
+        raise InputError(where, f"is compressed more than once ({', '.join(compressors)})")
+    for numbers in (shape, outer, inner):
         if len(numbers) != n_axes or not all(type(n) is int and n > 0 for n in numbers):
             raise InputError(where, f"has a shape or chunks that do not fit its {n_axes} axes")
-    if math.prod(chunks) * item_bytes > MAX_PIECE_BYTES:
+    chunk_bytes = math.prod(inner) * item_bytes
+    if chunk_bytes > MAX_PIECE_BYTES:
         limit = MAX_PIECE_BYTES / 2**20
-        raise InputError(where, f"has chunks of {' x '.join(map(str, chunks))}, larger than {limit:.0f} MiB")
-    return shape, chunks
+        raise InputError(where, f"has chunks of {' x '.join(map(str, inner))}, larger than {limit:.0f} MiB")
+    compressor = compressors[0] if compressors else None
+    return StoredArray(name, shape, inner, chunk_bytes, compressor, outer != inner)
 
 
-def _v3_names(codecs: list[dict[str, Any]]) -> list[str]:
-    """Names of codecs, and of those inside of shards; sharding in shards is not read."""
-    names = []
-    for codec in codecs:
-        names.append(codec["name"])
-        if codec["name"] == "sharding_indexed":
-            settings = codec["configuration"]
-            inner = [part["name"] for part in (*settings["codecs"], *settings.get("index_codecs", ()))]
-            names += ["sharding in sharding" if name == "sharding_indexed" else name for name in inner]
-    return names
+_Described = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], list[str], int | None]
+"""Shape, chunks in the grid, chunks as they are packed, compressors, bytes of a sample."""
+
+
+def _array_v2(where: Path) -> _Described:
+    document = _json(where / ".zarray")
+    compressor, filters = document["compressor"], [part["id"] for part in document["filters"] or []]
+    compressors = [] if compressor is None else [compressor["id"]]
+    _refuse_codecs(where, [name for name in compressors if name not in COMPRESSORS])
+    _refuse_codecs(where, [name for name in filters if name not in _V2_FILTERS])
+    chunks = tuple(document["chunks"])
+    return tuple(document["shape"]), chunks, chunks, compressors, _V2_TYPES.get(document["dtype"])
+
+
+def _array_v3(where: Path) -> _Described:
+    document = _json(where / "zarr.json")
+    codecs = document["codecs"]
+    grid = document["chunk_grid"]
+    if grid["name"] != "regular":
+        raise InputError(where, f"has chunks on a grid that is not read ({str(grid['name'])[:40]})")
+    outer = inner = tuple(grid["configuration"]["chunk_shape"])
+    names = [codec["name"] for codec in codecs]
+    if names == ["sharding_indexed"]:
+        settings = codecs[0]["configuration"]
+        inner = tuple(settings["chunk_shape"])
+        names = [codec["name"] for codec in settings["codecs"]]
+        _refuse_codecs(
+            where, [part["name"] for part in settings.get("index_codecs", ()) if part["name"] in COMPRESSORS]
+        )
+    if "sharding_indexed" in names:
+        raise InputError(where, "is packed in shards that are packed once more, which is not read")
+    _refuse_codecs(where, [name for name in names if name not in _V3_CODECS])
+    compressors = [name for name in names if name in COMPRESSORS]
+    return tuple(document["shape"]), outer, inner, compressors, _V3_TYPES.get(document["data_type"])
+
+
+def _refuse_codecs(where: Path, names: list[Any]) -> None:
+    if names:
+        raise InputError(where, f"is packed by codecs that are not read: {', '.join(map(str, names))[:80]}")
 
 
 def _pixel_size(folder: Path, picture: dict[str, Any], axes: str) -> float | None:
