@@ -39,7 +39,7 @@ def field(height, width, seed, coarseness=6, level=0.5):
 
     def smooth(sigma):
         noise = ndimage.gaussian_filter(rng.normal(size=(height, width)), sigma, mode="wrap")
-        return noise / noise.std()
+        return noise / max(noise.std(), 1e-9)
 
     front = np.clip((smooth(coarseness) * 0.35 + level) * 255, 0, 255)
     border = np.clip((smooth(coarseness / 2) * 0.4 + 0.2) * 255, 0, 255)
