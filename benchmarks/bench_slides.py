@@ -1,0 +1,238 @@
+"""Whole slides: our command against the network alone and against a plain torch loop over tiles; memory; linearity.
+
+    python benchmarks/bench_slides.py [--nets lite,unet] [--size 8192x6144] [--tissue 0.3] [--large] [--scratch DIR]
+
+A synthetic Aperio slide at 0.25 µm a pixel, networks of random weights (or `--model FILE.fseg`). Ours is the command
+`frugalseg predict` in a process of its own, from start to written outputs; its memory is that of all its processes.
+The network alone is our engine on the very tiles of the run, read before, and the same without halo. The loop reads one
+tile after the other, runs the float network in torch on the same tiles, keeps all probabilities in memory, and makes
+objects and outlines by the functions that ours uses. `--large` runs 20,000 x 20,000 and 100,000 x 80,000 pixels for
+memory, and the large one with half of its tissue for linearity. Prints tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from bench_inference import _packed
+
+from frugalseg.artifact import write_artifact
+from frugalseg.engines.torch import TorchEngine
+from frugalseg.instances import foreground, object_classes, object_confidences, separate
+from frugalseg.predict import Model, load_model
+from frugalseg.slides import SlideView, open_slide
+from frugalseg.streaming.outlines import outline, polygons
+from frugalseg.streaming.plan import SlidePlan, make_plan
+from frugalseg.streaming.probabilities import read_tile
+from frugalseg.streaming.tissue import tissue_mask
+from frugalseg.synthetic import write_synthetic_slide
+
+PIXEL_UM = 0.25
+SHARE_GOALS = {"lite": 0.30, "unet": 0.60}
+SPEED_GOALS = {"lite": 2.5, "unet": 4.0}
+MEMORY_GOAL_MIB = 2048
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the command."""
+
+    seconds: float
+    peak_mib: float
+    breakdown: dict[str, float]
+    n_objects: int
+    n_tiles: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default="lite,unet", help="networks, with commas")
+    parser.add_argument("--model", type=Path, help="a packed model instead, for memory and linearity")
+    parser.add_argument("--size", default="8192x6144", help="width and height of the slide")
+    parser.add_argument("--tissue", type=float, default=0.3, help="share of the slide that shows tissue")
+    parser.add_argument("--formats", default="geojson,parquet,overview", help="what ours writes")
+    parser.add_argument("--large", action="store_true", help="the sizes of the promises; takes long")
+    parser.add_argument("--scratch", type=Path, help="where slides and results go; a temporary folder by default")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+        scratch = Path(folder)
+        models = {}
+        for name in args.nets.split(","):
+            artifact = _packed(name, None)[1]
+            models[name] = scratch / f"{name}.fseg"
+            write_artifact(models[name], artifact)
+        width, height = map(int, args.size.split("x"))
+        slide = _slide(scratch, width, height, args.tissue)
+        print(f"Slide {width} x {height}, {torch.get_num_threads()} threads\n")
+        for name, model in models.items():
+            _bench_speed(name, model, slide, scratch, args.formats)
+        if args.large:
+            _bench_large(args.model or models[args.nets.split(",")[0]], scratch, args.formats)
+
+
+def _slide(scratch: Path, width: int, height: int, tissue: float) -> Path:
+    path = scratch / f"{width}x{height}-{tissue:g}.svs"
+    if not path.exists():
+        write_synthetic_slide(path, width, height, seed=1, pixel_size_um=PIXEL_UM, tissue=tissue)
+    return path
+
+
+def _command(model: Path, slide: Path, out: Path, formats: str) -> Run:
+    """Time and largest memory of the command with all its processes."""
+    words = [sys.executable, "-m", "frugalseg", "predict", str(model), str(slide), "--out", str(out)]
+    begun = time.perf_counter()
+    process = subprocess.Popen([*words, "--formats", formats], stdout=subprocess.DEVNULL)
+    peak = [0.0]
+    watcher = threading.Thread(target=_watch, args=(process, peak))
+    watcher.start()
+    code = process.wait()
+    seconds = time.perf_counter() - begun
+    watcher.join()
+    if code:
+        raise SystemExit(f"frugalseg predict ended with {code}")
+    summary = json.loads((out / f"{slide.stem}.summary.json").read_text())
+    timing = json.loads((out / f"{slide.stem}.timing.json").read_text())
+    return Run(seconds, peak[0], timing["seconds"], summary["n_objects"], summary["n_tiles"])
+
+
+def _watch(process: subprocess.Popen[bytes], peak: list[float]) -> None:
+    while process.poll() is None:
+        total = 0
+        try:
+            mine = psutil.Process(process.pid)
+            for each in (mine, *mine.children(recursive=True)):
+                total += each.memory_info().rss
+        except psutil.NoSuchProcess:
+            pass
+        peak[0] = max(peak[0], total / 2**20)
+        time.sleep(0.1)
+
+
+def _bench_speed(name: str, path: Path, slide: Path, scratch: Path, formats: str) -> None:
+    model = load_model([path])
+    with open_slide(slide) as opened:
+        view = SlideView(opened, 1 / model.card.scale_for(PIXEL_UM))
+        plan = _plan(view, model)
+        alone, without_halo = _network_alone(model, view, plan)
+        loop, n_loop = _plain_loop(path, view, plan)
+    ours = _command(path, slide, scratch / f"out-{name}", formats)
+    area = sum(kept.width * kept.height for kept in plan.kept) / 1e6
+    print(f"## {name}\n\n{len(plan.tiles)} tiles, {area:.1f} megapixels at the network's scale, halo {plan.halo_px}.\n")
+    print("| | seconds | |\n| --- | --- | --- |")
+    print(f"| network alone, on the run's tiles | {alone:.2f} | |")
+    print(f"| network alone, without halo | {without_halo:.2f} | |")
+    print(f"| ours, from start to files | {ours.seconds:.2f} | {ours.n_objects} objects, {ours.peak_mib:.0f} MiB |")
+    print(f"| plain torch loop, without files | {loop:.2f} | {n_loop} objects |\n")
+    print(f"Share of the network's speed: {alone / ours.seconds:.2f}, without halo {without_halo / ours.seconds:.2f}"
+          f" (goal {SHARE_GOALS.get(name, 0):g}); times the loop's: {loop / ours.seconds:.2f}"
+          f" (goal {SPEED_GOALS.get(name, 0):g}).\n")  # fmt: skip
+    _print_breakdown(ours)
+
+
+def _print_breakdown(run: Run) -> None:
+    print("| stage | seconds |\n| --- | --- |")
+    for stage, seconds in run.breakdown.items():
+        print(f"| {stage} | {seconds:.2f} |")
+    print()
+
+
+def _plan(view: SlideView, model: Model) -> SlidePlan:
+    level, engine = view.slide.levels[0], model.engines[0]
+    return make_plan(
+        slide_width=level.width,
+        slide_height=level.height,
+        width=view.width,
+        height=view.height,
+        stride=engine.stride,
+        halo_px=engine.halo_px,
+        tissue=tissue_mask(view.slide, view.factor),
+    )
+
+
+def _network_alone(model: Model, view: SlideView, plan: SlidePlan) -> tuple[float, float]:
+    """Seconds of our engine on all tiles, each size warm, and on what is kept of them alone."""
+    engine = model.engines[0]
+    with_halo = without = 0.0
+    warm: set[tuple[int, ...]] = set()
+    for tile in plan.tiles:
+        pixels = read_tile(view, plan, tile)
+        kept = plan.kept_of(tile)
+        sizes = [-side % plan.stride for side in (kept.height, kept.width)]
+        core = np.pad(pixels[: kept.height, : kept.width], [(0, sizes[0]), (0, sizes[1]), (0, 0)], mode="edge")
+        for image in (pixels, core):
+            if image.shape not in warm:
+                engine.run(image[None])
+                warm.add(image.shape)
+        begun = time.perf_counter()
+        engine.run(pixels[None])
+        with_halo += time.perf_counter() - begun
+        begun = time.perf_counter()
+        engine.run(core[None])
+        without += time.perf_counter() - begun
+    return with_halo, without
+
+
+def _plain_loop(path: Path, view: SlideView, plan: SlidePlan) -> tuple[float, int]:
+    """What one would write first: tile after tile in torch, all probabilities in memory, then the same objects."""
+    loaded = load_model([path], engine="torch", precision="fp32")
+    engine, settings = loaded.engines[0], loaded.card.instances
+    assert isinstance(engine, TorchEngine)
+    begun = time.perf_counter()
+    maps = np.zeros((len(loaded.card.class_names) + 2, plan.height, plan.width), dtype=np.float32)
+    maps[0] = 1
+    for tile in plan.tiles:
+        kept = plan.kept_of(tile)
+        found = engine.run(read_tile(view, plan, tile)[None])[0]
+        maps[:, kept.top : kept.bottom, kept.left : kept.right] = found[(slice(None), *kept.within(plan.reading(tile)))]
+    labels = separate(maps, settings)
+    object_classes(labels, maps), object_confidences(labels, maps)
+    front = np.pad(foreground(maps), 1)
+    outlines = []
+    for number, (rows, columns) in enumerate(_boxes(labels), 1):
+        near = front[rows.start : rows.stop + 2, columns.start : columns.stop + 2]
+        mask = labels[rows, columns] == number
+        outlines.append(outline(mask, near, settings.threshold, left=columns.start, top=rows.start))
+    polygons(outlines, plan.steps, plan.slide_width, plan.slide_height)
+    return time.perf_counter() - begun, len(outlines)
+
+
+def _boxes(labels: np.ndarray) -> list[tuple[slice, slice]]:
+    from scipy import ndimage
+
+    return ndimage.find_objects(labels)
+
+
+def _bench_large(model: Path, scratch: Path, formats: str) -> None:
+    tissue_px = 0.1 * 100_000 * 80_000
+    runs = {}
+    for what, width, height, area in (
+        ("small", 20_000, 20_000, 0.25 * 20_000**2),
+        ("large", 100_000, 80_000, tissue_px),
+        ("large, half the tissue", 100_000, 80_000, tissue_px / 2),
+    ):
+        slide = _slide(scratch, width, height, area / (width * height))
+        runs[what] = _command(model, slide, scratch / f"out-{what.replace(', ', '-').replace(' ', '-')}", formats)
+        run = runs[what]
+        print(f"## {what}: {width} x {height}, {area / 1e6:.0f} megapixels of tissue\n")
+        print(f"{run.seconds:.1f} s, {run.n_tiles} tiles, {run.n_objects} objects, peak {run.peak_mib:.0f} MiB"
+              f" (goal {MEMORY_GOAL_MIB}).\n")  # fmt: skip
+        _print_breakdown(run)
+    growth = runs["large"].peak_mib / runs["small"].peak_mib - 1
+    ratio = runs["large"].seconds / runs["large, half the tissue"].seconds / 2
+    print(f"Memory grows by {100 * growth:.1f} % from small to large (goal 10).")
+    print(f"Twice the tissue takes {2 * ratio:.2f} times as long (goal 2 within 15 %).")
+
+
+if __name__ == "__main__":
+    main()
