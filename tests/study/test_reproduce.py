@@ -109,6 +109,7 @@ def test_a_cell_keeps_all_that_the_page_needs(whole: Path, data: Path) -> None:
     assert result["disagreement"] is None
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_ends_with_the_same_results(
     whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,9 @@ def test_part_b_is_scored_when_it_comes(whole: Path, data: Path, tmp_path: Path)
     both = max(found, key=lambda each: len(each["scores"]))
     assert both["sha256"] == min(found, key=lambda each: len(each["scores"]))["sha256"], "not trained again"
     assert [row[4] for row in both["scores"]["testB"].values()] == [3], "true glands"
+    elsewhere = tmp_path / "elsewhere"
+    assert merge(elsewhere, out / LEDGER, StudyData.open(data), CONFIGS) == 3, "where part B is missing, too"
+    assert not_done(elsewhere, StudyData.open(data), [cell], CONFIGS) == []
 
 
 def test_cells_of_another_machine_are_taken_over(whole: Path, data: Path, tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """Settings that presets change, by preset and network."""
 
-SECONDS_A_STEP = {"lite": 0.95, "fcn": 3.3}
-"""Of one thread of a server processor with bf16, four patches of 256 pixels: for estimates of minutes."""
+SECONDS_A_STEP = {"lite": 0.65, "fcn": 3.3}
+"""Of one of two threads at work on an idle server processor with bf16, four patches of 256 pixels: for estimates."""
 
 
 def estimated_minutes(cell: StudyCell, config: StudyConfig, trained: set[tuple[object, ...]]) -> float:

@@ -105,9 +105,10 @@ def reproduce(
 
 
 def not_done(out: Path, data: StudyData, cells: Sequence[StudyCell], configs: Configs) -> list[StudyCell]:
-    """Those of the cells that the ledger lacks."""
-    ledger, device = Ledger(out / LEDGER), device_name()
-    return [cell for cell in cells if not ledger.has(data.key(cell, configs[cell.net], device))]
+    """Those of the cells that the ledger lacks, or that were not scored on part B though it is there."""
+    part_b = data.hashes[PART_B]
+    done = {key["cell"] for key, _, _ in Ledger(out / LEDGER).cells() if part_b is None or key[PART_B] == part_b}
+    return [cell for cell in cells if cell.name not in done]
 
 
 def check_ledger(folder: Path, data: StudyData, configs: Configs) -> None:
@@ -116,7 +117,7 @@ def check_ledger(folder: Path, data: StudyData, configs: Configs) -> None:
     Raises
     ------
     InputError
-        A cell is no study's, or of other data, settings or another device. A cell from before part B was there is fine.
+        A cell is no study's, or of other data, settings or another device. Part B may be missing, here or there.
     """
     device = device_name()
     for key, _, _ in Ledger(folder).cells():
@@ -126,8 +127,8 @@ def check_ledger(folder: Path, data: StudyData, configs: Configs) -> None:
             raise InputError(folder, f"holds {key}, which is no cell of the study") from None
         config = configs.get(cell.net)
         expected = data.key(cell, config, device) if config else {**data.hashes, "device": device}
-        if key.get(PART_B) is None:  # from before part B was there
-            expected[PART_B] = None
+        if key.get(PART_B) is None or data.hashes[PART_B] is None:
+            expected[PART_B] = key.get(PART_B)
         wrong = [name for name, value in expected.items() if key.get(name) != value]
         if wrong:
             raise InputError(folder, f"holds {cell.name} of other {' and '.join(wrong)}; choose another folder")
