@@ -103,6 +103,23 @@ def test_a_process_that_hangs_is_ended(slide_file: Path) -> None:
 
 
 @posix
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(slide_file: Path) -> None:
+    with ReaderProcess() as reader, reader.open(slide_file) as slide:
+        left, right = slide.read_region(0, 0, 0, 50, 50), slide.read_region(0, 300, 200, 50, 50)
+        assert reader.pid is not None
+        os.kill(reader.pid, signal.SIGSTOP)
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                slide.read_region(0, 0, 0, 50, 50)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert np.array_equal(slide.read_region(0, 300, 200, 50, 50), right)
+        assert np.array_equal(slide.read_region(0, 0, 0, 50, 50), left)
+
+
+@posix
 def test_opening_what_never_answers(tmp_path: Path, slide_file: Path) -> None:
     pipe = tmp_path / "pipe.svs"
     os.mkfifo(pipe)

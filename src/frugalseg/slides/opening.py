@@ -10,17 +10,15 @@ from typing import Any
 import tifffile
 
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.images.guard import sniff, system_reason
+from frugalseg.images.guard import MAX_PIXELS, sniff, system_reason
 from frugalseg.slides.base import Slide
-from frugalseg.slides.bounds import MAX_REGION_PIXELS, similar
+from frugalseg.slides.bounds import similar
 from frugalseg.slides.faults import telling
 from frugalseg.slides.process import ReaderProcess
 from frugalseg.slides.zarr_metadata import is_ome_zarr
 
-SCANNER_SUFFIXES = frozenset(
-    {".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu", ".zvi"}
-)
-"""Of formats that are slides whatever their content; OpenSlide reads most of them."""
+SCANNER_SUFFIXES = frozenset({".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu"})
+"""Of formats that hold slides and nothing else."""
 
 _MAX_PAGES = 16
 
@@ -78,8 +76,8 @@ def open_slide(path: Path, *, here: bool = False) -> Slide:
 def is_slide(path: Path) -> bool:
     """Whether a path is to be read by rectangles rather than whole; cheap, and never an error.
 
-    True for OME-Zarr folders, files with a scanner's suffix, and TIFF files with several levels, of a scanner, or of
-    more than 64 megapixels.
+    True for OME-Zarr folders, files with a scanner's suffix, and TIFF files with several levels, of a scanner, or too
+    large to be read whole (512 Mi pixels).
     """
     path = Path(path)
     if path.is_dir():
@@ -140,7 +138,7 @@ def _is_scanners(tiff: Any) -> bool:
 def _is_slide_tiff(path: Path) -> bool:
     with tifffile.TiffFile(path, _multifile=False) as tiff:
         first = tiff.pages.first
-        if first.subifds or _is_scanners(tiff) or first.imagewidth * first.imagelength > MAX_REGION_PIXELS:
+        if first.subifds or _is_scanners(tiff) or first.imagewidth * first.imagelength > MAX_PIXELS:
             return True
         for number in range(1, _MAX_PAGES):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,9 +20,10 @@ from frugalseg.slides.faults import telling
 from frugalseg.slides.pixel_size import number, stated
 
 BLOCK_PX = 1024
-"""Regions are read in squares on this grid of their level."""
+"""Side of the squares on the grid of a level."""
 
 _CACHE_BLOCKS = 8
+_PART_PIXELS = 4 * 2**20
 
 
 class OpenSlideSlide(Slide):
@@ -35,7 +37,8 @@ class OpenSlideSlide(Slide):
     Notes
     -----
     OpenSlide takes the place of a region in whole pixels of level 0, and blends neighbouring pixels where that is none
-    of the level's own. Squares on a fixed grid are read, so that a pixel is the same whichever region it is in.
+    of the level's own. From levels whose downsample is no whole number, squares on a fixed grid are read, so that a
+    pixel is the same whichever region it is in.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,15 +81,12 @@ class OpenSlideSlide(Slide):
             return region
         (rows, columns), _ = inside
         with self._lock, telling(self._path):
-            for row in range(rows.start // BLOCK_PX, (rows.stop - 1) // BLOCK_PX + 1):
-                for column in range(columns.start // BLOCK_PX, (columns.stop - 1) // BLOCK_PX + 1):
-                    block = self._block(level, row, column)
-                    top, left = row * BLOCK_PX, column * BLOCK_PX
-                    upper, bottom = max(top, rows.start), min(top + block.shape[0], rows.stop)
-                    first, right = max(left, columns.start), min(left + block.shape[1], columns.stop)
-                    region[upper - y : bottom - y, first - x : right - x] = block[
-                        upper - top : bottom - top, first - left : right - left
-                    ]
+            for top, left, part in self._parts(level, rows, columns):
+                upper, bottom = max(top, rows.start), min(top + part.shape[0], rows.stop)
+                first, right = max(left, columns.start), min(left + part.shape[1], columns.stop)
+                region[upper - y : bottom - y, first - x : right - x] = part[
+                    upper - top : bottom - top, first - left : right - left
+                ]
         return region
 
     def close(self) -> None:
@@ -102,7 +102,20 @@ class OpenSlideSlide(Slide):
     ) -> None:
         self.close()
 
+    def _parts(self, level: int, rows: slice, columns: slice) -> Iterator[tuple[int, int, Image]]:
+        """Row, column and colours of parts that cover a rectangle of the level, which may be larger."""
+        if self._slide.level_downsamples[level].is_integer():
+            width = columns.stop - columns.start
+            step = max(1, _PART_PIXELS // width)
+            for top in range(rows.start, rows.stop, step):
+                yield top, columns.start, self._read(level, columns.start, top, width, min(step, rows.stop - top))
+            return
+        for row in range(rows.start // BLOCK_PX, (rows.stop - 1) // BLOCK_PX + 1):
+            for column in range(columns.start // BLOCK_PX, (columns.stop - 1) // BLOCK_PX + 1):
+                yield row * BLOCK_PX, column * BLOCK_PX, self._block(level, row, column)
+
     def _block(self, level: int, row: int, column: int) -> Image:
+        """Colours of a square of the grid, from the cache where they are there."""
         key = (level, row, column)
         if key in self._cache:
             self._cache.move_to_end(key)
@@ -110,13 +123,15 @@ class OpenSlideSlide(Slide):
         size = self._levels[level]
         left, top = column * BLOCK_PX, row * BLOCK_PX
         width, height = min(BLOCK_PX, size.width - left), min(BLOCK_PX, size.height - top)
-        downsample = self._slide.level_downsamples[level]
-        corner = (round(left * downsample), round(top * downsample))
-        pixels = np.asarray(self._slide.read_region(corner, level, (width, height)))
-        self._cache[key] = block = _over_white(pixels)
+        self._cache[key] = block = self._read(level, left, top, width, height)
         while len(self._cache) > _CACHE_BLOCKS:
             self._cache.popitem(last=False)
         return block
+
+    def _read(self, level: int, left: int, top: int, width: int, height: int) -> Image:
+        downsample = self._slide.level_downsamples[level]
+        corner = (round(left * downsample), round(top * downsample))
+        return _over_white(np.asarray(self._slide.read_region(corner, level, (width, height))))
 
 
 def _over_white(pixels: Image) -> Image:

@@ -53,6 +53,8 @@ class _Worker:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            "ZARR_ASYNC__CONCURRENCY": "2",
+            "ZARR_THREADING__MAX_WORKERS": "1",
             "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder),
         }
         self.process = subprocess.Popen(
@@ -232,7 +234,15 @@ class ReaderProcess:
         if self._worker is None:
             self._worker = _Worker(self._pixels, self._memory_bytes)
         message = request | {"slide": slide.number, "path": str(slide.path.absolute())}
-        answer = self._worker.ask(message, self._time_limit_s)
+        try:
+            answer = self._worker.ask(message, self._time_limit_s)
+        except (_DiedError, _StuckError):
+            raise
+        except (
+            BaseException
+        ):  # Ctrl-C, say: the answer that is still to come would be taken for that of the next request
+            self._drop()
+            raise
         if answer.get("exhausted"):
             self._drop()
         if "problems" in answer:

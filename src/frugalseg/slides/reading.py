@@ -30,7 +30,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; one decides
     requests, answers = _own_pipes()
     pixels = np.frombuffer(attach(place), dtype=np.uint8)
-    _be_modest()
     _limit_memory(memory_bytes)
     slides: dict[int, Slide] = {}
     for line in requests:
@@ -79,14 +78,6 @@ def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
     return requests, answers
-
-
-def _be_modest() -> None:
-    """Few threads and little memory for libraries that would take what they can."""
-    with contextlib.suppress(ImportError):
-        import zarr
-
-        zarr.config.set({"async.concurrency": 2, "threading.max_workers": 1})
 
 
 def _limit_memory(n_bytes: int) -> None:
