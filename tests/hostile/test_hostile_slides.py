@@ -296,7 +296,12 @@ class Readers:
             corners(slide)
 
     def image(self, path: Path) -> None:
-        read_image(path)
+        is_slide(path)
+        try:
+            read_image(path)
+        finally:
+            with self.process.open(path) as slide:  # by the process, too, with the same end
+                corners(slide)
 
     def outlines(self, path: Path) -> None:
         canvas = Canvas("x", Path("x.png"), 120, 160)

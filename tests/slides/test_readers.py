@@ -14,10 +14,11 @@ import openslide
 import pytest
 import tifffile
 import zarr
+from PIL import Image as Pillow
 
 from frugalseg.errors import InputError
 from frugalseg.images import read_image
-from frugalseg.slides import ArraySlide, Slide, is_slide, open_slide
+from frugalseg.slides import ArraySlide, Level, Slide, is_slide, open_slide
 from frugalseg.slides.openslide import OpenSlideSlide
 from frugalseg.slides.tiff import TiffSlide
 
@@ -232,6 +233,19 @@ def test_an_array_is_not_handed_out(tmp_path: Path) -> None:
         ArraySlide(pixels[..., 0])
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.bmp"])
+def test_pictures_that_are_decoded_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    Pillow.fromarray(picture(50, 70)).save(path, dpi=(12700, 12700))
+    assert not is_slide(path)
+    with open_slide(path) as slide:
+        assert slide.levels == (Level(70, 50, 1.0),)
+        assert slide.pixel_size_um == pytest.approx(2.0, rel=0.001)
+        assert np.array_equal(whole(slide), read_image(path))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert "is truncated" in refusal(path)
+
+
 def test_what_is_a_slide(tmp_path: Path, synthetic_slides: dict[str, Path]) -> None:
     assert all(is_slide(path) for path in synthetic_slides.values())
     small = tmp_path / "small.tif"
@@ -252,6 +266,7 @@ def test_what_is_a_slide(tmp_path: Path, synthetic_slides: dict[str, Path]) -> N
     assert is_slide(tmp_path / "text.svs")
     assert "is no slide" in refusal(tmp_path / "text.svs")
     (tmp_path / "text.tif").write_text("no slide at all")
+    assert "is no image" in refusal(tmp_path / "text.tif")
     (tmp_path / "broken.tif").write_bytes(b"II*\x00\xff\xff\xff\x7f")
     for name in ("text.tif", "broken.tif", "missing.tif", "."):
         assert not is_slide(tmp_path / name)

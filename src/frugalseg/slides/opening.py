@@ -45,7 +45,19 @@ def _ome_zarr(path: Path) -> Slide:
     return ZarrSlide(path)
 
 
-READERS: dict[str, Callable[[Path], Slide]] = {"tiff": _tiff, "openslide": _openslide, "ome-zarr": _ome_zarr}
+def _picture(path: Path) -> Slide:
+    from frugalseg.images import read_header, read_image
+    from frugalseg.slides.array import ArraySlide
+
+    return ArraySlide(read_image(path), read_header(path).pixel_size_um, path=path)
+
+
+READERS: dict[str, Callable[[Path], Slide]] = {
+    "tiff": _tiff,
+    "openslide": _openslide,
+    "ome-zarr": _ome_zarr,
+    "picture": _picture,
+}
 """Every reader by name; each decodes in the process that calls it."""
 
 
@@ -55,7 +67,8 @@ def open_slide(path: Path, *, here: bool = False) -> Slide:
     Parameters
     ----------
     path
-        A TIFF file, a file that OpenSlide reads, or the folder of an OME-Zarr picture.
+        A TIFF file, a file that OpenSlide reads, or the folder of an OME-Zarr picture. A PNG, JPEG or BMP file, too,
+        which is decoded whole and has one level.
     here
         Decode in this process: no process to start, but a crash of a decoder is a crash of everything, and nothing
         limits memory and time. Else a reader process of the slide's own decodes, and pixels come through shared memory.
@@ -105,18 +118,18 @@ def reader_of(path: Path) -> str:
         path.open("rb").close()
     except OSError as error:
         raise InputError(path, system_reason(error)) from error
-    try:
-        is_tiff = sniff(path) == "tiff"
-    except InputError:
-        is_tiff = False
-    vendor = _vendor(path)
-    if vendor not in (None, "generic-tiff"):
+    kind = None
+    with contextlib.suppress(InputError):
+        kind = sniff(path)
+    if kind in ("png", "jpeg", "bmp"):
+        return "picture"
+    if _vendor(path) not in (None, "generic-tiff"):
         return "openslide"
-    if is_tiff:
+    if kind == "tiff":
         return "tiff"
     if path.suffix.lower() in SCANNER_SUFFIXES:
         return "openslide"
-    raise InputError(path, "is no slide: neither TIFF, nor OME-Zarr, nor a file that OpenSlide knows")
+    raise InputError(path, "is no image: neither TIFF, OME-Zarr, PNG, JPEG or BMP, nor a file that OpenSlide knows")
 
 
 def _vendor(path: Path) -> str | None:
