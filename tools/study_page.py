@@ -27,10 +27,10 @@ LEDGER = RESULTS.parent / "test-a-ledger.md"
 PICTURE = DOCS / "images" / "study.png"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="default: docs/results/study")
-    results = read_results(parser.parse_args().results)
+    results = read_results(parser.parse_args(arguments).results)
     nets = sorted({result.cell.net for result in results}, reverse=True)  # lite before fcn
     if nets:
         write_bytes(PICTURE, study_picture(results, nets[0]))

@@ -22,21 +22,21 @@ def study_picture(results: Sequence[CellResult], net: str) -> bytes:
     own = [result for result in results if result.cell.net == net and PART in result.scores]
     numbers = sorted({result.cell.n_networks for result in own})
     selections = [name for name in (*SELECTIONS, EVERY) if any(result.cell.selection == name for result in own)]
-    canvas = Figure(figsize=(5.2 * max(1, len(numbers)), 4.4), dpi=120, layout="constrained")
+    trainings = [name for name in TRAININGS if any(result.cell.training == name for result in own)]
+    canvas = Figure(figsize=(5.2 * max(1, len(numbers)) + 2, 4.4), dpi=120, layout="constrained")
     panels = canvas.subplots(1, max(1, len(numbers)), sharey=True, squeeze=False)[0]
     for panel, number in zip(panels, numbers, strict=False):
-        _draw(panel, [result for result in own if result.cell.n_networks == number], selections)
+        _draw(panel, [result for result in own if result.cell.n_networks == number], selections, trainings)
         panel.set_title("single networks" if number == 1 else f"{number} networks averaged")
         panel.axhline(PAPER.dice[0], color="#999999", linewidth=1, linestyle=":", label="Xu et al. 2018")
     panels[0].set_ylabel("object Dice, test part A")
-    panels[0].legend(frameon=False, fontsize=8)
+    canvas.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     stream = io.BytesIO()
     canvas.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
-def _draw(axes: Any, results: Sequence[CellResult], selections: Sequence[str]) -> None:
-    trainings = [name for name in TRAININGS if any(result.cell.training == name for result in results)]
+def _draw(axes: Any, results: Sequence[CellResult], selections: Sequence[str], trainings: Sequence[str]) -> None:
     for group in by_row(results).values():
         cell = group[0].cell
         index = trainings.index(cell.training)
@@ -52,4 +52,4 @@ def _draw(axes: Any, results: Sequence[CellResult], selections: Sequence[str]) -
 
 
 def _short(selection: str) -> str:
-    return selection.replace("suggestive-", "suggested\n")
+    return selection.replace("suggestive-", "by ")

@@ -88,7 +88,7 @@ def in_short(answers: Sequence[Answer]) -> str:
     """The verdict on a question: that on its first contrast, for each network and part."""
     first = [each for each in answers if each.contrast == answers[0].contrast]
     if first[0].found is None:
-        return "Not run."
+        return "Not run." if all(each.found is None for each in answers) else "Run in part."
     told = [f"`{each.net}`, part {each.part.removeprefix('test')}: {each.verdict}" for each in first]
     return f"By the first line: {'; '.join(told)}."
 
