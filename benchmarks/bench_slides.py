@@ -33,7 +33,8 @@ from frugalseg.instances import foreground, object_classes, object_confidences, 
 from frugalseg.predict import Model, load_model
 from frugalseg.slides import SlideView, open_slide
 from frugalseg.streaming.outlines import outline, polygons
-from frugalseg.streaming.plan import SlidePlan, make_plan
+from frugalseg.streaming.pixels import CachedView
+from frugalseg.streaming.plan import SlidePlan, Tile, make_plan
 from frugalseg.streaming.probabilities import read_tile
 from frugalseg.streaming.tissue import tissue_mask
 from frugalseg.synthetic import write_synthetic_slide
@@ -166,7 +167,7 @@ def _network_alone(model: Model, view: SlideView, plan: SlidePlan) -> tuple[floa
     with_halo = without = 0.0
     warm: set[tuple[int, ...]] = set()
     for tile in plan.tiles:
-        pixels = read_tile(view, plan, tile)
+        pixels = read_tile(CachedView(view), plan, tile)
         kept = plan.kept_of(tile)
         sizes = [-side % plan.stride for side in (kept.height, kept.width)]
         core = np.pad(pixels[: kept.height, : kept.width], [(0, sizes[0]), (0, sizes[1]), (0, 0)], mode="edge")
@@ -193,7 +194,7 @@ def _plain_loop(path: Path, view: SlideView, plan: SlidePlan) -> tuple[float, in
     maps[0] = 1
     for tile in plan.tiles:
         kept = plan.kept_of(tile)
-        found = engine.run(read_tile(view, plan, tile)[None])[0]
+        found = engine.run(_straight(view, plan, tile)[None])[0]
         maps[:, kept.top : kept.bottom, kept.left : kept.right] = found[(slice(None), *kept.within(plan.reading(tile)))]
     labels = separate(maps, settings)
     object_classes(labels, maps), object_confidences(labels, maps)
@@ -205,6 +206,11 @@ def _plain_loop(path: Path, view: SlideView, plan: SlidePlan) -> tuple[float, in
         outlines.append(outline(mask, near, settings.threshold, left=columns.start, top=rows.start))
     polygons(outlines, plan.steps, plan.slide_width, plan.slide_height)
     return time.perf_counter() - begun, len(outlines)
+
+
+def _straight(view: SlideView, plan: SlidePlan, tile: Tile) -> np.ndarray:
+    """A tile with its halo, read at once."""
+    return read_tile(CachedView(view, cache_bytes=0), plan, tile)
 
 
 def _boxes(labels: np.ndarray) -> list[tuple[slice, slice]]:

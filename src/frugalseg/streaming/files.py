@@ -132,6 +132,9 @@ def segment_slides(
                 )  # fmt: skip
         except ConfigError:
             raise
+        except KeyboardInterrupt:
+            log.info("%s: stopped; --resume goes on with it", name)
+            raise
         except InputError as error:
             problems += error.problems
     return summaries, InputError.of(problems) if problems else None

@@ -17,6 +17,7 @@ from frugalseg.arrays import Image, ProbabilityMap
 from frugalseg.engines import Engine
 from frugalseg.instances import foreground
 from frugalseg.slides import SlideView
+from frugalseg.streaming.pixels import CachedView
 from frugalseg.streaming.plan import Rect, SlidePlan, Tile
 from frugalseg.streaming.stitch import Parts, parts_of
 from frugalseg.streaming.store import Arrays, ArrayStore
@@ -58,7 +59,7 @@ def run_network(
     advance(len(plan.tiles) - sum(map(len, todo)))
     with ExitStack() as stack:
         reader, writer = (stack.enter_context(_single_thread(name)) for name in ("reading", "storing"))
-        images = stack.enter_context(closing(_read_ahead(reader, view, plan, todo, clock)))
+        images = stack.enter_context(closing(_read_ahead(reader, CachedView(view), plan, todo, clock)))
         written: list[Future[None]] = []
         for batch, content in images:
             with clock.span("network"):
@@ -77,7 +78,7 @@ def _single_thread(name: str) -> ThreadPoolExecutor:
 
 
 def _read_ahead(
-    reader: ThreadPoolExecutor, view: SlideView, plan: SlidePlan, todo: Sequence[tuple[Tile, ...]], clock: Clock
+    reader: ThreadPoolExecutor, view: CachedView, plan: SlidePlan, todo: Sequence[tuple[Tile, ...]], clock: Clock
 ) -> Generator[tuple[tuple[Tile, ...], NDArray[np.uint8]]]:
     """Batches with their pixels, in order; the next ones are read meanwhile."""
     waiting: list[Future[NDArray[np.uint8]]] = []
@@ -94,16 +95,16 @@ def _read_ahead(
             each.cancel()
 
 
-def _read_batch(view: SlideView, plan: SlidePlan, batch: tuple[Tile, ...], clock: Clock) -> NDArray[np.uint8]:
+def _read_batch(view: CachedView, plan: SlidePlan, batch: tuple[Tile, ...], clock: Clock) -> NDArray[np.uint8]:
     with clock.span("read"):
         return np.stack([read_tile(view, plan, tile) for tile in batch])
 
 
-def read_tile(view: SlideView, plan: SlidePlan, tile: Tile) -> Image:
+def read_tile(view: CachedView, plan: SlidePlan, tile: Tile) -> Image:
     """Pixels of a tile with its halo; beyond the view its last pixels are repeated, to the network's stride."""
     asked = plan.reading(tile)
     seen = asked.overlap(Rect(0, 0, plan.width, plan.height))
-    pixels = view.read(seen.left, seen.top, seen.width, seen.height)
+    pixels = view.read(seen)
     below, beside = asked.height - seen.height, asked.width - seen.width
     return np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge") if below or beside else pixels
 

@@ -43,6 +43,7 @@ Report = Callable[[str, int, int], None]
 
 _FEW_BLOCKS = 32
 _MOST_WORKERS = 4
+_HEAVY_PX = 2048**2
 
 
 @dataclass(frozen=True)
@@ -285,19 +286,31 @@ def _object_stage(work: WorkFolder, settings: StreamSettings, report: Report) ->
     _context.cache_clear()  # a folder of this name may have held another slide's work
     arrays = work.stitched.get("components")
     assert arrays is not None  # written by the stage before
-    blocks = np.unique(blocks_of(_components(arrays))[~arrays["skip"]], axis=0).tolist()
-    names = tuple(f"{row:05d}_{column:05d}" for row, column in blocks)
+    components = _components(arrays)
+    blocks = blocks_of(components)
+    names = tuple(map(_block_name, np.unique(blocks[~arrays["skip"]], axis=0).tolist()))
     there = work.objects.names()
-    todo = [f"{work.folder}\n{name}" for name in names if name not in there]
+    sides = components.boxes[:, 2:] - components.boxes[:, :2]
+    is_heavy = ~arrays["skip"] & (sides[:, 0] * sides[:, 1] > _HEAVY_PX)
+    heavy = {_block_name(block) for block in blocks[is_heavy].tolist()}
+    light = [name for name in names if name not in there and name not in heavy]
     workers = settings.workers or min(usable_cores(), _MOST_WORKERS)
     advance = _counter(report, "objects", len(names))
-    advance(len(names) - len(todo))
-    alone = workers == 1 or len(todo) <= _FEW_BLOCKS
-    executor: Executor
-    with open_executor("serial" if alone else "processes", 1 if alone else workers) as executor:
-        for _ in executor.map(make_block, todo, label=lambda task: task.replace("\n", ": block ")):
-            advance(1)
+    advance(len(there.intersection(names)))
+    # one large component takes up to 1.7 GB: those come one at a time, when the workers' memory is free again
+    for todo, n in ((light, workers), ([name for name in names if name in heavy - there], 1)):
+        alone = n == 1 or len(todo) <= _FEW_BLOCKS
+        executor: Executor
+        with open_executor("serial" if alone else "processes", 1 if alone else n) as executor:
+            tasks = [f"{work.folder}\n{name}" for name in todo]
+            for _ in executor.map(make_block, tasks, label=lambda task: task.replace("\n", ": block ")):
+                advance(1)
     return _index(work, names)
+
+
+def _block_name(place: Sequence[int]) -> str:
+    """Of a block's file, from its row and column."""
+    return f"{place[0]:05d}_{place[1]:05d}"
 
 
 def make_block(task: str) -> None:
