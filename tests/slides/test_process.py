@@ -124,6 +124,8 @@ def test_opening_what_never_answers(tmp_path: Path, slide_file: Path) -> None:
     pipe = tmp_path / "pipe.svs"
     os.mkfifo(pipe)
     assert not is_slide(pipe)
+    os.mkfifo(tmp_path / "pipe.tif")
+    assert not is_slide(tmp_path / "pipe.tif")
     with ReaderProcess(time_limit_s=1.0) as reader:
         with reader.open(slide_file):  # started, so that only the time limit counts
             pass

@@ -95,7 +95,7 @@ def is_slide(path: Path) -> bool:
     path = Path(path)
     if path.is_dir():
         return is_ome_zarr(path)
-    if path.suffix.lower() in SCANNER_SUFFIXES:
+    if path.suffix.lower() in SCANNER_SUFFIXES or not path.is_file():
         return path.is_file()
     with contextlib.suppress(InputError), telling(path):
         return sniff(path) == "tiff" and _is_slide_tiff(path)
