@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from frugalseg.images import write_image, write_label_map
@@ -16,6 +17,23 @@ HEIGHT, WIDTH = 24, 32
 def picture(seed: int) -> NDArray[np.uint8]:
     """A colour image, another one for each seed."""
     return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def write_slide(path: Path, pixels: NDArray[np.uint8], pixel_size_um: float = 0.5) -> Path:
+    """A pyramid of two levels, of which the first is stored without loss."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = {
+        "tile": (64, 64),
+        "compression": "zlib",
+        "predictor": True,
+        "photometric": "rgb",
+        "resolutionunit": "CENTIMETER",
+    }
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, resolution=(1e4 / pixel_size_um,) * 2, **told)
+        small = pixels[::2, ::2]
+        writer.write(small, subfiletype=1, resolution=(5e3 / pixel_size_um,) * 2, **told)
+    return path
 
 
 def two_objects() -> NDArray[np.int32]:

@@ -8,22 +8,36 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from frugalseg.images import Sample, write_image
-from frugalseg.project import Drawings, JobQueue, Project, Reason, Stroke, pack_labels
+from frugalseg.project import (
+    Drawings,
+    JobQueue,
+    NewWindow,
+    Project,
+    Reason,
+    SlideSettings,
+    Stroke,
+    check_slides,
+    pack_labels,
+)
 
-from .builders import picture, two_objects
+from .builders import picture, two_objects, write_slide
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = FOLDER / "project-v1"
 GOLDEN_2 = FOLDER / "project-v2"
+GOLDEN_3 = FOLDER / "project-v3"
+SLIDES = "slides-of-v3"
+"""Folder beside the golden projects in which the slide of the third lies."""
 
 
 def make_golden(folder: Path) -> None:
-    """Three images (pool, validation, unusable), a mask of two versions, two rounds, a suggestion, strokes, a job."""
+    """Three images (pool, validation, unusable), versions of a mask, rounds, suggestions, a job, strokes, a slide."""
     project = Project.create(folder, ("gland",))
     with tempfile.TemporaryDirectory() as source:
         samples = []
@@ -48,8 +62,23 @@ def make_golden(folder: Path) -> None:
     drawings.close()
     queue = JobQueue(project)
     queue.finish(queue.add("suggest", {"k": 1}, "page").id, "failed", "for the golden project")
+    _add_slide(project, folder.parent / SLIDES)
     _shrink(folder / "project.sqlite")
     (folder / "project.lock").unlink()
+
+
+def _add_slide(project: Project, folder: Path) -> None:
+    """A slide with a window that is annotated; where it lay is said relative to the golden projects."""
+    rows, columns = np.mgrid[:160, :192].astype(np.uint8)
+    pixels = np.stack([rows, columns, rows ^ columns], axis=2)
+    write_slide(folder / "s.tif", pixels)
+    project.add_slides(check_slides([folder / "s.tif"], SlideSettings(window_px=64)), ("slides", folder))
+    project.draw_validation(share=0.3, seed=5)
+    window = NewWindow("s", "s_x64_y48", (64, 48, 32, 24), pixels[48:72, 64:96], "pool")
+    project.add_suggestions([Reason("s_x64_y48")], "cover", {"k": 1}, windows=[window])
+    project.annotate("s_x64_y48", two_objects(), complete=True, source="test")
+    with closing(sqlite3.connect(project.folder / "project.sqlite")) as connection, connection:
+        connection.execute("UPDATE roots SET path = ? WHERE name = 'slides'", (f"/nowhere/{SLIDES}",))
 
 
 def _shrink(database: Path) -> None:
@@ -63,6 +92,6 @@ def _shrink(database: Path) -> None:
 
 
 if __name__ == "__main__":
-    if GOLDEN_2.exists():
-        raise SystemExit(f"{GOLDEN_2} is there; it must stay what it is")
-    make_golden(GOLDEN_2)
+    if GOLDEN_3.exists():
+        raise SystemExit(f"{GOLDEN_3} is there; it must stay what it is")
+    make_golden(GOLDEN_3)

@@ -11,11 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from frugalseg.errors import InputError
-from frugalseg.images import write_label_map
-from frugalseg.project import Drawings, JobQueue, Project, migration, schema
+from frugalseg.images import read_image, write_label_map
+from frugalseg.project import Drawings, JobQueue, Project, SlidePlace, migration, schema
+from frugalseg.slides import open_slide
 
 from .builders import small_project, tree, two_objects
-from .make_golden import GOLDEN, GOLDEN_2
+from .make_golden import GOLDEN, GOLDEN_2, GOLDEN_3, SLIDES
 
 FOLDER = migration.FOLDER
 
@@ -138,12 +139,13 @@ def test_golden_projects_open(tmp_path: Path, golden: Path) -> None:
     shutil.copytree(golden, tmp_path / "project")
     project = Project.open(tmp_path / "project")
     assert project.class_names == ("gland",)
-    assert [(image.name, image.group, image.role) for image in project.images()] == [
+    assert [(image.name, image.group, image.role) for image in project.images() if image.slide is None] == [
         ("a", "p1", "pool"),
         ("b", "p2", "validation"),
         ("c", "p3", "pool"),
     ]
     assert project.integrity() == ()
+    assert project.slides() == ()
     (labelled,) = project.labelled()
     assert labelled.name == "a"
     assert labelled.annotation is not None
@@ -169,6 +171,26 @@ def test_golden_project_of_version_2_keeps_its_strokes_and_jobs(tmp_path: Path) 
         ("suggest", "failed", "for the golden project")
     ]
     assert [each.status for each in project.rounds()] == ["trained", "abandoned"]
+
+
+def test_golden_project_of_version_3_keeps_its_slide_and_window(tmp_path: Path) -> None:
+    for name in (GOLDEN_3.name, SLIDES):
+        shutil.copytree(GOLDEN_3.parent / name, tmp_path / name)
+    project = Project.open(tmp_path / GOLDEN_3.name)
+    (problem,) = project.integrity()
+    assert problem.where.endswith("s.tif")
+    assert project.relink("slides", tmp_path / SLIDES) == 1
+    assert project.integrity() == ()
+    (slide,) = project.slides()
+    assert (slide.name, slide.width, slide.height, slide.pixel_size_um, slide.factor) == ("s", 192, 160, 0.5, 1.0)
+    assert (slide.window_px, slide.role, slide.tile_levels) == (64, "pool", 1)
+    window = project.image("s_x64_y48")
+    assert window.slide == SlidePlace(slide.id, "s", 64, 48, 32, 24, 192, 160, 1)
+    assert (window.group, window.role, window.pixel_size_um) == ("s", "pool", 0.5)
+    with open_slide(slide.path) as opened:
+        assert (read_image(window.path) == opened.read_region(0, 64, 48, 32, 24)).all()
+    assert {each.name for each in project.labelled()} == {"a", "s_x64_y48"}
+    assert [each.image for each in project.suggestions()] == ["s_x64_y48"]
 
 
 def test_golden_project_can_go_on(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_relink(tmp_path: Path, capsys: Captured) -> None:
     project.add_images(check_images(paths, small_bytes=10), ("scans", tmp_path / "scans"))
     (tmp_path / "scans").rename(tmp_path / "disk")
     assert main(["relink", "project", "scans", "disk"]) == 0
-    assert capsys.readouterr().out == "scans: disk, 2 images found there\n"
+    assert capsys.readouterr().out == "scans: disk, 2 files found there\n"
     assert refused(capsys, "relink project scan disk") == [
         "frugalseg: scan: is no root of this project; there are: scans"
     ]

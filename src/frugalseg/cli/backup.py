@@ -20,8 +20,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     project = Project.open(args.project)
     count = project.backup(args.file)
     outside = sum(image.root is not None for image in project.images())
+    outside += sum(slide.root is not None for slide in project.slides())
     if not args.json:
         print(f"{args.file}: {count} files, {args.file.stat().st_size / 1e6:.1f} MB; unzipped, it is the project")
         if outside:
-            print(f"{outside} large image{'' if outside == 1 else 's'} outside the project not in it")
+            print(f"{outside} file{'' if outside == 1 else 's'} outside the project (large images, slides) not in it")
     return {"file": str(args.file), "files": count, "bytes": args.file.stat().st_size, "images_left_out": outside}

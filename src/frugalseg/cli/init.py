@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from frugalseg.images import Dataset, Sample
-    from frugalseg.project import Added, Project
+    from frugalseg.project import Added, Project, SlideCandidate
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder of the project, made if missing")
     parser.add_argument(
-        "--images", type=Path, required=True, metavar="DIR", help="GlaS, images/ + masks/, Cellpose, nnU-Net or images"
-    )
+        "--images", type=Path, required=True, metavar="DIR",
+        help="GlaS, images/ + masks/, Cellpose, nnU-Net, images or whole slides; or one slide",
+    )  # fmt: skip
     parser.add_argument("--subset", help="only this part: train, testA, or the name of a subfolder")
     parser.add_argument(
         "--groups", metavar="FILE", help="CSV with columns image,group; 'none' leaves GlaS' patients out"
@@ -24,41 +25,80 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         metavar="NAME",
-        help="name of DIR for files of more than 64 MiB, which stay where they are (default: the folder's own)",
+        help="name of DIR for slides, and for files of more than 64 MiB: they stay where they are (default: its own)",
     )
     parser.add_argument(
         "--classes",
         metavar="A,B",
         help="names of the object classes of a new project (default: what DIR says, or object)",
     )
+    slides = parser.add_argument_group("whole slides")
+    slides.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="UM",
+        help="pixel size of the windows to annotate (default: the slide's own)",
+    )
+    slides.add_argument("--window", type=int, metavar="PX", help="side of a window in its own pixels (default: 1024)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Make the project where there is none, add the images, and say what to do next."""
-    from frugalseg.images import open_dataset
+    """Make the project where there is none, add images and slides, and say what to do next."""
     from frugalseg.project.store import DATABASE, check_new_folder
 
     fresh = not (args.project / DATABASE).exists()
     if fresh:
         check_new_folder(args.project)
-    dataset = open_dataset(args.images, subset=args.subset, groups=args.groups)
-    root = (args.root or args.images.resolve().name or "images", args.images)
+    dataset, slides = _judge(args)
+    folder = args.images if [each.path for each in slides] != [args.images] else args.images.parent
+    root = (args.root or folder.resolve().name or "images", folder)
     if fresh:
         project, added = make_project(args.project, dataset, root, args.classes)
     else:
         project, added = _extend(args, dataset, root)
+    added_slides = project.add_slides(slides, root)
     document = {
         "project": str(args.project),
         "classes": list(project.class_names),
         "images": len(project.images()),
         "added": list(added.added),
-        "duplicates": list(added.duplicates),
+        "duplicates": [*added.duplicates, *added_slides.duplicates],
         "regrouped": list(added.regrouped),
         "masks_not_imported": len(dataset.labelled),
+        "slides": len(project.slides()),
+        "added_slides": list(added_slides.added),
     }
     if not args.json:
         _show(args, document)
     return document
+
+
+def _judge(args: argparse.Namespace) -> tuple[Dataset, tuple[SlideCandidate, ...]]:
+    """Images and slides of the folder, all looked at; where there are slides, the other pictures are plain images."""
+    from frugalseg.errors import InputError, Problem
+    from frugalseg.images import Dataset, Sample, image_stem, open_dataset
+    from frugalseg.images.tables import read_groups
+    from frugalseg.project import SlideSettings, check_slides, divide_folder
+
+    slides, pictures = divide_folder(args.images) if args.images.exists() else ([], [])
+    if not slides:
+        given = (("--pixel-size", args.pixel_size), ("--window", args.window))
+        problems = [
+            Problem(flag, f"is for whole slides, and {args.images} holds none") for flag, value in given if value
+        ]
+        if problems:
+            raise InputError.of(problems)
+        return open_dataset(args.images, subset=args.subset, groups=args.groups), ()
+    if args.subset is not None:
+        raise InputError("--subset", f"is for data sets, and {args.images} holds whole slides")
+    groups = {} if args.groups in (None, "none") else read_groups(Path(args.groups))
+    settings = SlideSettings(args.pixel_size) if args.window is None else SlideSettings(args.pixel_size, args.window)
+    samples = [Sample(image_stem(each), each, None, "all", group=groups.get(image_stem(each))) for each in pictures]
+    checked = check_slides(slides, settings, groups)
+    names = {each.name.casefold() for each in checked}
+    if both := [each for each in samples if each.name.casefold() in names]:
+        raise InputError.of(Problem(str(each.image), "has the name of a slide beside it") for each in both)
+    return Dataset(args.images, "slides", tuple(samples)), checked
 
 
 def make_project(
@@ -95,7 +135,11 @@ def _samples(dataset: Dataset) -> list[Sample]:
 def _show(args: argparse.Namespace, document: dict[str, Any]) -> None:
     import shlex
 
-    print(f"{args.project}: {_count(len(document['added']))} added, {document['images']} in all")
+    slides = len(document["added_slides"])
+    if slides:
+        print(f"{args.project}: {slides} slide{'s' * (slides != 1)} added, {document['slides']} in all")
+    if not slides or document["added"]:
+        print(f"{args.project}: {_count(len(document['added']))} added, {document['images']} in all")
     if document["duplicates"]:
         print(f"{_count(len(document['duplicates']))} left out: the project has the same content already")
     if document["regrouped"]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from frugalseg.project import ProjectImage, ProjectSlide
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +31,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     project = Project.open(args.project)
     if args.check and (problems := project.integrity()):
         raise InputError.of(problems)
-    images = project.images()
+    images, slides = project.images(), project.slides()
     validation = project.validation()
     rounds = progress(project)
     ahead = outlook(rounds, args.k)
@@ -35,7 +39,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     waiting = [name for name in suggested if not _annotated(project, name)]
     document = {
         "images": len(images),
-        "unusable": {each.name: each.unusable_reason for each in images if not each.usable},
+        "unusable": {each.name: each.unusable_reason for each in images if not each.usable}
+        | {each.name: each.unusable_reason for each in slides if not each.usable},
+        "slides": {each.name: _slide(each, images) for each in slides},
         "pool": len(project.pool()),
         "labelled": len(project.labelled()),
         "validation": len(validation),
@@ -51,6 +57,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not args.json:
         _show(document)
     return document
+
+
+def _slide(slide: ProjectSlide, images: Sequence[ProjectImage]) -> dict[str, Any]:
+    windows = [each for each in images if each.slide is not None and each.slide.id == slide.id]
+    done = sum(each.annotation is not None and each.annotation.complete for each in windows)
+    return {"role": slide.role, "windows": len(windows), "annotated": done}
 
 
 def _annotated(project: Any, name: str) -> bool:
@@ -69,6 +81,9 @@ def _show(document: dict[str, Any]) -> None:
         f"{document['images']} images: {document['labelled']} annotated, {document['pool']} to choose from,"
         f" {document['validation']} for validation, {len(document['unusable'])} unusable"
     )
+    for name, each in document["slides"].items():
+        role = "" if each["role"] is None else f", for {'validation' if each['role'] == 'validation' else 'training'}"
+        print(f"slide {name}: {each['windows']} windows, {each['annotated']} of them annotated{role}")
     print(f"drawn so far: {cost['objects']} objects, {cost['contour_px']:,.0f} px of outlines")
     for name, text in (("suggested_to_annotate", "suggested, to annotate"),
                        ("validation_to_annotate", "for validation, to annotate")):  # fmt: skip

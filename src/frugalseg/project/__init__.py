@@ -1,9 +1,10 @@
 """The project folder of suggestive annotation: images, versions of masks, rounds of training, suggestions.
 
 One SQLite database names everything (``schema``); ``store`` opens it, ``migration`` brings it up to date.
-``candidates`` judges images before ``images`` adds them, ``annotations`` keeps every version of a mask,
-``mask_import`` finds masks in folders, ``validation`` draws images to validate on, ``rounds`` remembers trainings and
-suggestions, ``jobs`` is the queue of long work, ``backup`` packs it all. Imports no torch.
+``candidates`` judges images before ``images`` adds them, ``slides`` registers whole slides, and ``windows`` makes
+images of parts of them. ``annotations`` keeps every version of a mask, ``mask_import`` finds masks in folders,
+``validation`` draws images to validate on, ``rounds`` remembers trainings and suggestions, ``jobs`` queues long
+work, ``backup`` packs it all. Imports no torch.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from frugalseg.project.records import (
     Cost,
     Imported,
     Member,
+    NewWindow,
     ProjectImage,
+    ProjectSlide,
     Reason,
     Role,
     Round,
+    SlidePlace,
     Suggested,
     Window,
 )
+from frugalseg.project.slides import SlideCandidate, SlideSettings, check_slides, divide_folder
 from frugalseg.project.strokes import Stroke, pack_labels
 
 __all__ = [
@@ -46,16 +51,23 @@ __all__ = [
     "JobSource",
     "JobStatus",
     "Member",
+    "NewWindow",
     "Project",
     "ProjectImage",
+    "ProjectSlide",
     "Reason",
     "Role",
     "Round",
+    "SlideCandidate",
+    "SlidePlace",
+    "SlideSettings",
     "Stroke",
     "Suggested",
     "UnknownImageError",
     "Window",
     "check_images",
+    "check_slides",
+    "divide_folder",
     "pack_labels",
     "project_lock",
 ]

@@ -15,7 +15,7 @@ from frugalseg.atomic import atomic_path
 from frugalseg.errors import InputError, Problem
 from frugalseg.images import is_image_name
 from frugalseg.project.images import file_fault
-from frugalseg.project.queries import load_images
+from frugalseg.project.queries import load_images, load_slides
 from frugalseg.project.schema import AnnotationRow
 from frugalseg.project.store import DATABASE, Store, check_database, copy_database
 
@@ -29,7 +29,7 @@ def backup(store: Store, target: Path) -> int:
     Notes
     -----
     The database is copied first, as of one moment. Files that it names are never changed, so they fit it whatever is
-    written meanwhile. Large images under a root are not in it; their names and fingerprints are.
+    written meanwhile. Large images and slides under a root are not in it; their names and fingerprints are.
 
     Raises
     ------
@@ -60,6 +60,7 @@ def _named_files(folder: Path, snapshot: Path) -> list[Path]:
     """Small images and all versions of masks, as a copy of the database names them."""
     with contextlib.closing(sqlite3.connect(snapshot)) as connection:
         images = connection.execute("SELECT path FROM images WHERE root_id IS NULL ORDER BY path").fetchall()
+        images += connection.execute("SELECT path FROM slides WHERE root_id IS NULL ORDER BY path").fetchall()
         masks = connection.execute("SELECT mask FROM annotations ORDER BY mask").fetchall()
     return [folder / row[0] for row in (*images, *masks)]
 
@@ -79,6 +80,7 @@ def integrity(store: Store) -> tuple[Problem, ...]:
         return tuple(problems)
     with store.read() as session:
         files = [(image.path, image.sha256) for image in load_images(session, store.folder)]
+        files += [(slide.path, slide.sha256) for slide in load_slides(session, store.folder)]
         files += [(store.folder / row.mask, row.sha256) for row in session.scalars(select(AnnotationRow))]
     faults = ((path, file_fault(path, sha256)) for path, sha256 in files)
     return tuple(Problem(str(path), fault) for path, fault in faults if fault is not None)

@@ -80,7 +80,7 @@ def _read(source: Sample | Path, small_bytes: int) -> Candidate:
     path = source.image
     if len(source.images) > 1:
         raise InputError(path, "is one of several channel files of an image; a project needs one file an image")
-    fault = _name_fault(source.name)
+    fault = name_fault(source.name)
     if fault is not None:
         raise InputError(path, fault)
     try:
@@ -94,13 +94,13 @@ def _read(source: Sample | Path, small_bytes: int) -> Candidate:
     return Candidate(source.name, path, sha256, header.height, header.width, pixel_size, source.group)
 
 
-def _name_fault(name: str) -> str | None:
+def name_fault(name: str, *, longest: int = _LONGEST) -> str | None:
     """Why a name is unfit for files on some system, or None."""
     bad = sorted({letter for letter in name if letter in _FORBIDDEN or not letter.isprintable()})
     if bad:
         return f"has a name that not every system allows ({' '.join(map(repr, bad))}); rename it"
     if not name or name.startswith(".") or name[-1] in ". " or name.partition(".")[0].lower() in _RESERVED:
         return f"has a name that not every system allows ({name!r}); rename it"
-    if len(name.encode()) > _LONGEST:
-        return f"has a name of more than {_LONGEST} bytes; rename it"
+    if len(name.encode()) > longest:
+        return f"has a name of more than {longest} bytes; rename it"
     return None

@@ -10,6 +10,7 @@ SMALL_BYTES = 64 * 2**20
 
 _MIB = 2**20
 _PREFIX = "fp:"
+_DESCRIPTIONS = frozenset({".zattrs", ".zarray", ".zgroup", ".zmetadata"})
 
 
 def sha256_of(path: Path) -> str:
@@ -19,7 +20,12 @@ def sha256_of(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """``fp:`` and the size of a file with the SHA-256 of its first and last MiB: read in no time, however large."""
+    """``fp:`` and the size of a file with the SHA-256 of its first and last MiB: read in no time, however large.
+
+    Of a folder: of the names and sizes of all files below it, and of the content of its descriptions (JSON).
+    """
+    if path.is_dir():
+        return _fingerprint_of_folder(path)
     with path.open("rb") as stream:
         digest = hashlib.sha256(stream.read(_MIB))
         size = stream.seek(0, 2)
@@ -28,8 +34,21 @@ def fingerprint(path: Path) -> str:
     return f"{_PREFIX}{size}:{digest.hexdigest()}"
 
 
+def _fingerprint_of_folder(folder: Path) -> str:
+    digest, total = hashlib.sha256(), 0
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        size = path.stat().st_size
+        total += size
+        digest.update(f"{path.relative_to(folder).as_posix()}\n{size}\n".encode())
+        if path.suffix == ".json" or path.name in _DESCRIPTIONS:
+            digest.update(path.read_bytes()[:_MIB])
+    return f"{_PREFIX}{total}:{digest.hexdigest()}"
+
+
 def identity(path: Path, *, small_bytes: int = SMALL_BYTES) -> str:
-    """Hash of a small file, fingerprint of a large one."""
+    """Hash of a small file, fingerprint of a large one and of a folder."""
+    if path.is_dir():
+        return fingerprint(path)
     return sha256_of(path) if path.stat().st_size <= small_bytes else fingerprint(path)
 
 

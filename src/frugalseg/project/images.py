@@ -18,7 +18,7 @@ from frugalseg.project.hashing import SMALL_BYTES, same_file
 from frugalseg.project.lock import project_lock
 from frugalseg.project.queries import image_row
 from frugalseg.project.records import Added
-from frugalseg.project.schema import ImageRow, RootRow
+from frugalseg.project.schema import ImageRow, RootRow, SlideRow
 from frugalseg.project.store import Store
 
 FOLDER = "images"
@@ -39,12 +39,18 @@ def add_candidates(store: Store, candidates: Sequence[Candidate], root: Root | N
         with store.read() as session:
             known = {row.sha256: row.name for row in session.scalars(select(ImageRow))}
             roots = {row.name: Path(row.path) for row in session.scalars(select(RootRow))}
+            slides = {name.casefold() for name in session.scalars(select(SlideRow.name))}
         firsts: dict[str, Candidate] = {}
         for each in candidates:
             firsts.setdefault(each.sha256, each)
         new = [each for each in firsts.values() if each.sha256 not in known]
         problems = [*_name_problems(new, known), *_root_problems(new, root, roots)]
         problems += _occupied(store.folder, new, known)
+        problems += [
+            Problem(str(each.file), "has the name of a slide of the project")
+            for each in new
+            if each.name.casefold() in slides
+        ]
         if problems:
             raise InputError.of(problems)
         copied: list[Path] = []
@@ -153,15 +159,18 @@ def _regroup(session: Session, candidates: Iterable[Candidate]) -> tuple[str, ..
 
 
 def mark(store: Store, name: str, reason: str | None) -> None:
-    """Say why an image is unusable, or, by None, that it is not."""
+    """Say why an image or a slide is unusable, or, by None, that it is not."""
     if reason is not None and not reason.strip():
         raise InputError(name, "needs a reason to be unusable")
     with store.write() as session:
-        image_row(session, name).unusable_reason = None if reason is None else " ".join(reason.split())
+        slide = session.scalar(select(SlideRow).where(SlideRow.name == name))
+        is_image = session.scalar(select(ImageRow.id).where(ImageRow.name == name)) is not None
+        row = slide if slide is not None and not is_image else image_row(session, name)
+        row.unusable_reason = None if reason is None else " ".join(reason.split())
 
 
 def relink(store: Store, name: str, folder: Path) -> int:
-    """Say where a root is now; every image below it must be there, and be the one it was. Returns how many are."""
+    """Say where a root is now; all images and slides below it must be there, and be the same. Returns how many."""
     if not folder.is_dir():
         raise InputError(folder, "is not a folder" if folder.exists() else "does not exist")
     with store.locked_write() as session:
@@ -169,7 +178,10 @@ def relink(store: Store, name: str, folder: Path) -> int:
         if root is None:
             names = ", ".join(session.scalars(select(RootRow.name).order_by(RootRow.name))) or "none"
             raise InputError(name, f"is no root of this project; there are: {names}")
-        images = session.scalars(select(ImageRow).where(ImageRow.root_id == root.id).order_by(ImageRow.name)).all()
+        images: list[ImageRow | SlideRow] = [
+            *session.scalars(select(ImageRow).where(ImageRow.root_id == root.id).order_by(ImageRow.name)),
+            *session.scalars(select(SlideRow).where(SlideRow.root_id == root.id).order_by(SlideRow.name)),
+        ]
         faults = ((folder / image.path, file_fault(folder / image.path, image.sha256)) for image in images)
         problems = [Problem(str(path), fault) for path, fault in faults if fault is not None]
         if problems:

@@ -15,24 +15,28 @@ from frugalseg.images import Sample
 from frugalseg.project import annotations as masks
 from frugalseg.project import backup as backups
 from frugalseg.project import images, mask_import, rounds, validation
+from frugalseg.project import slides as slide_rows
 from frugalseg.project.candidates import Candidate, check_images
 from frugalseg.project.classes import check_classes, rename_classes
 from frugalseg.project.drafts import UnknownImageError
-from frugalseg.project.queries import image_row, load_images
+from frugalseg.project.queries import image_row, load_images, load_slides
 from frugalseg.project.records import (
     Added,
     Annotation,
     Cost,
     Imported,
     Member,
+    NewWindow,
     ProjectImage,
+    ProjectSlide,
     Reason,
     Role,
     Round,
     Suggested,
     Window,
 )
-from frugalseg.project.schema import ImageRow, ProjectRow, RootRow
+from frugalseg.project.schema import ImageRow, ProjectRow, RootRow, SlideRow
+from frugalseg.project.slides import SlideCandidate
 from frugalseg.project.store import Store, create_store, open_store
 
 
@@ -105,6 +109,42 @@ class Project:
         candidates = [each if isinstance(each, Candidate) else next(checked) for each in listed]
         return images.add_candidates(self._store, candidates, root)
 
+    def add_slides(self, slides: Iterable[SlideCandidate], root: tuple[str, Path]) -> Added:
+        """Register slides, which are never copied; all of them, or none.
+
+        Parameters
+        ----------
+        slides
+            What :func:`frugalseg.project.slides.check_slides` gave.
+        root
+            Name and folder under which they lie.
+
+        Raises
+        ------
+        InputError
+            With every problem: names that are taken, slides outside the root.
+        """
+        return slide_rows.add_slides(self._store, list(slides), root)
+
+    def slides(self) -> tuple[ProjectSlide, ...]:
+        """All slides by name."""
+        return self._slides()
+
+    def slide_numbered(self, slide_id: int) -> ProjectSlide:
+        """The slide of this number; an unknown one is an `UnknownImageError`."""
+        found = self._slides(SlideRow.id == slide_id)
+        if not found:
+            raise UnknownImageError(f"slide {slide_id}", "is not in this project")
+        return found[0]
+
+    def slides_for(self, role: Role) -> tuple[ProjectSlide, ...]:
+        """Usable slides whose windows are for this role, by name."""
+        return self._slides(SlideRow.role == role, SlideRow.unusable_reason.is_(None))
+
+    def _slides(self, *conditions: Any) -> tuple[ProjectSlide, ...]:
+        with self._store.read() as session:
+            return load_slides(session, self.folder, *conditions)
+
     def images(self) -> tuple[ProjectImage, ...]:
         """All images by name, each with its current annotation."""
         return self._images()
@@ -152,12 +192,12 @@ class Project:
             return load_images(session, self.folder, *conditions)
 
     def roots(self) -> dict[str, Path]:
-        """Folders outside the project where large images stay, by name."""
+        """Folders outside the project where large images and slides stay, by name."""
         with self._store.read() as session:
             return {row.name: Path(row.path) for row in session.scalars(select(RootRow).order_by(RootRow.name))}
 
     def relink(self, root_name: str, new_path: Path) -> int:
-        """Say where a root is now, after a look at all its images; returns how many there are.
+        """Say where a root is now, after a look at all its images and slides; returns how many there are.
 
         Raises
         ------
@@ -167,7 +207,7 @@ class Project:
         return images.relink(self._store, root_name, Path(new_path))
 
     def mark_unusable(self, name: str, reason: str) -> None:
-        """Take an image out of pool, training and validation; its annotations are kept."""
+        """Take an image out of pool, training and validation, or a slide; annotations are kept."""
         images.mark(self._store, name, reason)
 
     def mark_usable(self, name: str) -> None:
@@ -176,6 +216,8 @@ class Project:
 
     def draw_validation(self, share: float = 0.2, seed: int = 0) -> tuple[str, ...]:
         """Give each usable image that has none its role: `validation` for about this share of all, `pool` for the rest.
+
+        Slides are drawn among themselves; their windows have the slide's role.
 
         Parameters
         ----------
@@ -317,6 +359,7 @@ class Project:
         strategy: str,
         settings: Mapping[str, Any] | None = None,
         round_number: int | None = None,
+        windows: Sequence[NewWindow] = (),
     ) -> tuple[Suggested, ...]:
         """Store a list of suggestions in order of rank, as one ask.
 
@@ -328,9 +371,12 @@ class Project:
             How they were chosen.
         round_number
             The round whose ensemble was asked; None is a cold start.
+        windows
+            Parts of slides that become images in the same transaction; the suggested ones among them are named in
+            `reasons`.
         """
         return rounds.add_suggestions(
-            self._store, reasons, strategy=strategy, settings=settings or {}, number=round_number
+            self._store, reasons, strategy=strategy, settings=settings or {}, number=round_number, windows=windows
         )
 
     def suggestions(self, ask: int | None = None) -> tuple[Suggested, ...]:
@@ -349,6 +395,6 @@ class Project:
     def backup(self, file: Path) -> int:
         """Write the project as one ``.zip``, atomically; returns the number of files in it. Unzipped, it opens.
 
-        Left out are checkpoints and the large images under roots.
+        Left out are checkpoints, and what lies under roots: large images and slides.
         """
         return backups.backup(self._store, Path(file))

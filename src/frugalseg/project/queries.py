@@ -11,8 +11,8 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from frugalseg.errors import InputError
-from frugalseg.project.records import Annotation, ProjectImage, Role, Window
-from frugalseg.project.schema import AnnotationRow, ImageRow
+from frugalseg.project.records import Annotation, ProjectImage, ProjectSlide, Role, SlidePlace, Window
+from frugalseg.project.schema import AnnotationRow, ImageRow, SlideRow
 
 
 def load_images(session: Session, folder: Path, *conditions: Any) -> tuple[ProjectImage, ...]:
@@ -50,6 +50,40 @@ def image_record(folder: Path, row: ImageRow, annotation: AnnotationRow | None) 
         root=None if row.root is None else row.root.name,
         added_at=row.added_at,
         annotation=None if annotation is None else annotation_record(folder, row.name, annotation),
+        slide=_place(row),
+    )
+
+
+def _place(row: ImageRow) -> SlidePlace | None:
+    place = window_of(row.slide_x, row.slide_y, row.slide_width, row.slide_height)
+    slide = row.slide
+    if slide is None or place is None:
+        return None
+    return SlidePlace(slide.id, slide.name, *place, slide.width, slide.height, slide.tile_levels)
+
+
+def load_slides(session: Session, folder: Path, *conditions: Any) -> tuple[ProjectSlide, ...]:
+    """Slides that fulfil all `conditions`, by name."""
+    rows = session.scalars(select(SlideRow).where(*conditions).order_by(SlideRow.name))
+    return tuple(
+        ProjectSlide(
+            id=row.id,
+            name=row.name,
+            path=(folder if row.root is None else Path(row.root.path)) / row.path,
+            sha256=row.sha256,
+            height=row.height,
+            width=row.width,
+            pixel_size_um=row.pixel_size_um,
+            factor=row.factor,
+            window_px=row.window_px,
+            tile_levels=row.tile_levels,
+            group=row.group,
+            role=cast(Role | None, row.role),
+            unusable_reason=row.unusable_reason,
+            root=None if row.root is None else row.root.name,
+            added_at=row.added_at,
+        )
+        for row in rows
     )
 
 

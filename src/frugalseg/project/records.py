@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from frugalseg.arrays import Image
+
 Window = tuple[int, int, int, int]
 """Part of an image: x, y, width, height in pixels."""
 
@@ -52,11 +54,111 @@ class Annotation:
 
 
 @dataclass(frozen=True)
+class ProjectSlide:
+    """A whole slide of the project, of which windows are suggested.
+
+    Attributes
+    ----------
+    width, height, pixel_size_um
+        Of level 0.
+    factor
+        Level 0 pixels for one pixel of a window, along a side.
+    window_px
+        Side of a window, in its own pixels.
+    tile_levels
+        Levels in which the slide is shown, each half as fine as the one before.
+    role
+        Where its windows go; None until validation images have been drawn.
+    group
+        The patient, where known.
+    root
+        Name of the folder in which it lies; None for one in the project's own.
+    """
+
+    id: int
+    name: str
+    path: Path
+    sha256: str
+    height: int
+    width: int
+    pixel_size_um: float | None
+    factor: float
+    window_px: int
+    tile_levels: int
+    group: str | None
+    role: Role | None
+    unusable_reason: str | None
+    root: str | None
+    added_at: datetime
+
+    @property
+    def usable(self) -> bool:
+        """Whether nobody has said that it is unusable."""
+        return self.unusable_reason is None
+
+    @property
+    def window_pixel_size_um(self) -> float | None:
+        """Of a pixel of a window."""
+        return None if self.pixel_size_um is None else self.pixel_size_um * self.factor
+
+
+@dataclass(frozen=True)
+class SlidePlace:
+    """Where in a slide an image lies.
+
+    Attributes
+    ----------
+    id, name
+        Of the slide.
+    x, y, width, height
+        The image's place, in pixels of the slide's level 0.
+    slide_width, slide_height, tile_levels
+        Of the slide; see :class:`ProjectSlide`.
+    """
+
+    id: int
+    name: str
+    x: int
+    y: int
+    width: int
+    height: int
+    slide_width: int
+    slide_height: int
+    tile_levels: int
+
+
+@dataclass(frozen=True, eq=False)
+class NewWindow:
+    """A part of a slide that is to become an image.
+
+    Attributes
+    ----------
+    slide
+        Name of the slide.
+    name
+        Of the image.
+    place
+        In pixels of the slide's level 0.
+    pixels
+        RGB, shape (H, W, 3), at the slide's `factor`.
+    role
+        What the image is for.
+    """
+
+    slide: str
+    name: str
+    place: Window
+    pixels: Image
+    role: Role
+
+
+@dataclass(frozen=True)
 class ProjectImage:
     """An image of the project; `id` names it where a name would not do.
 
     `role` is None until validation images have been drawn; `group` is the patient, where known; `root` names the folder
-    in which a large image stays. `annotation` is the current one, None where there is none.
+    in which a large image stays; `slide` says where in a slide a window lies. `annotation` is the current one, None
+    where there is none.
     """
 
     id: int
@@ -72,6 +174,7 @@ class ProjectImage:
     root: str | None
     added_at: datetime
     annotation: Annotation | None = None
+    slide: SlidePlace | None = None
 
     @property
     def usable(self) -> bool:

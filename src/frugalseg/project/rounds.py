@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,10 +13,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from frugalseg.errors import InputError, Problem
+from frugalseg.project.lock import project_lock
 from frugalseg.project.queries import unknown_image, window_columns, window_of
-from frugalseg.project.records import Member, ProjectImage, Reason, Round, Suggested
+from frugalseg.project.records import Member, NewWindow, ProjectImage, Reason, Round, Suggested
 from frugalseg.project.schema import ImageRow, MemberRow, RoundRow, SuggestionRow
 from frugalseg.project.store import Store
+from frugalseg.project.windows import insert_windows, write_windows
 
 
 def begin_round(store: Store, settings: Mapping[str, Any], labelled: Sequence[ProjectImage]) -> Round:
@@ -119,11 +122,25 @@ def _record(row: RoundRow, members: tuple[Member, ...]) -> Round:
 
 
 def add_suggestions(
-    store: Store, reasons: Sequence[Reason], *, strategy: str, settings: Mapping[str, Any], number: int | None
+    store: Store,
+    reasons: Sequence[Reason],
+    *,
+    strategy: str,
+    settings: Mapping[str, Any],
+    number: int | None,
+    windows: Sequence[NewWindow] = (),
 ) -> tuple[Suggested, ...]:
-    """Store a list of suggestions, in order of rank, under the next ask's number; an empty list stores nothing."""
+    """Store a list of suggestions, in order of rank, under the next ask's number; an empty list stores nothing.
+
+    `windows` of slides become images in the same transaction; a kill before it leaves files that no row names.
+    """
     plain = _plain(settings)
-    with store.write() as session:
+    with contextlib.ExitStack() as stack:
+        if windows:
+            stack.enter_context(project_lock(store.folder))
+        written = write_windows(store, windows)
+        session = stack.enter_context(store.write())
+        insert_windows(session, written)
         if number is not None:
             _round_row(session, number)
         ids = {row.name: row.id for row in session.scalars(select(ImageRow))}

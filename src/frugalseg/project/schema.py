@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision of the schema that this frugalseg works with."""
 
 NAMES = {
@@ -81,8 +81,33 @@ class RootRow(Base):
     path: Mapped[str]
 
 
+class SlideRow(Base):
+    """A whole slide, which stays where it is; `factor` and `window_px` say how windows are cut from it."""
+
+    __tablename__ = "slides"
+    __table_args__ = (CheckConstraint("role IN ('pool', 'validation')", name="role"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str] = mapped_column(unique=True)
+    path: Mapped[str]
+    root_id: Mapped[int | None] = mapped_column(ForeignKey("roots.id"))
+    height: Mapped[int]
+    width: Mapped[int]
+    pixel_size_um: Mapped[float | None]
+    factor: Mapped[float]
+    window_px: Mapped[int]
+    tile_levels: Mapped[int]
+    group: Mapped[str | None]
+    role: Mapped[str | None]
+    unusable_reason: Mapped[str | None]
+    added_at: Mapped[datetime]
+
+    root: Mapped[RootRow | None] = relationship(lazy="joined")
+
+
 class ImageRow(Base):
-    """An image: in the project's folder, or below a root."""
+    """An image: in the project's folder, or below a root; a window of a slide says where in it."""
 
     __tablename__ = "images"
     __table_args__ = (CheckConstraint("role IN ('pool', 'validation')", name="role"),)
@@ -99,8 +124,14 @@ class ImageRow(Base):
     role: Mapped[str | None] = mapped_column(index=True)
     unusable_reason: Mapped[str | None]
     added_at: Mapped[datetime]
+    slide_id: Mapped[int | None] = mapped_column(ForeignKey("slides.id"))
+    slide_x: Mapped[int | None]
+    slide_y: Mapped[int | None]
+    slide_width: Mapped[int | None]
+    slide_height: Mapped[int | None]
 
     root: Mapped[RootRow | None] = relationship(lazy="joined")
+    slide: Mapped[SlideRow | None] = relationship(lazy="joined")
 
 
 class AnnotationRow(Base):
