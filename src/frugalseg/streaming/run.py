@@ -116,6 +116,7 @@ def segment_slide(
     made_for = _made_for(slide, card, settings, size_um, model_key)
     done = written_summary(out, name)
     if resume and done is not None and done["made_for"] == made_for and not work.exists():
+        work.remove()  # a kill may have left some of it
         log.info("%s: nothing left to do", name)
         return done
     clock = Clock()
