@@ -131,15 +131,15 @@ class OpenSlideSlide(Slide):
     def _read(self, level: int, left: int, top: int, width: int, height: int) -> Image:
         downsample = self._slide.level_downsamples[level]
         corner = (round(left * downsample), round(top * downsample))
-        return _over_white(np.asarray(self._slide.read_region(corner, level, (width, height))))
+        pixels = self._slide.read_region(corner, level, (width, height))
+        if pixels.getchannel("A").getextrema() == (255, 255):
+            return np.asarray(pixels.convert("RGB"))
+        return _over_white(np.asarray(pixels))
 
 
 def _over_white(pixels: Image) -> Image:
     """RGB of RGBA (height, width, 4) over white."""
-    alpha = pixels[..., 3:]
-    if (alpha == 255).all():
-        return np.ascontiguousarray(pixels[..., :3])
-    opaque = alpha.astype(np.uint16)
+    opaque = pixels[..., 3:].astype(np.uint16)
     return ((pixels[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
 
 
