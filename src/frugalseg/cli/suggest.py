@@ -31,7 +31,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--window", type=int, default=0, metavar="PX", help="suggest windows of this side of large images, such as 512"
     )
     parser.add_argument(
-        "--per-image", type=int, default=2, metavar="N", help="at most so many windows of an image (default: 2)"
+        "--per-image",
+        type=int,
+        metavar="N",
+        help="at most so many windows of an image or slide (default: 2, or as many as -k asks of few slides)",
+    )
+    parser.add_argument(
+        "--slide-candidates",
+        type=int,
+        default=256,
+        metavar="N",
+        help="windows of each slide to look at, evenly spread over its tissue (default: 256)",
     )
     parser.add_argument(
         "--object-diameter", type=float, metavar="PX", help="usual width of an object, helps before the first training"
@@ -61,6 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         window_px=args.window,
         per_image=args.per_image,
+        slide_candidates=args.slide_candidates,
         diameter_px=args.object_diameter,
         validation=args.validation,
     )
@@ -105,8 +116,10 @@ def _check(args: argparse.Namespace) -> None:
 
     if args.k < 1 or (args.candidates is not None and args.candidates < args.k):
         raise ConfigError("-k", f"must be at least 1, and at most --candidates, not {args.k}")
-    if args.window < 0 or args.per_image < 1 or args.seed < 0:
+    if args.window < 0 or (args.per_image is not None and args.per_image < 1) or args.seed < 0:
         raise ConfigError("--window, --per-image, --seed", "must not be negative, and at least one window an image")
+    if args.slide_candidates < 1:
+        raise ConfigError("--slide-candidates", f"must be at least 1, not {args.slide_candidates}")
     if not 0 <= args.validation < 1:
         raise ConfigError("--validation", f"must lie in 0 ≤ share < 1, not {args.validation:g}")
     if args.object_diameter is not None and not args.object_diameter > 0:

@@ -32,6 +32,7 @@ def score_images(
     scale: Callable[[Sample], float],
     *,
     advance: Callable[[], None] = lambda: None,
+    load: Callable[[Sample], Image] = load_image,
 ) -> Iterator[Scored]:
     """Score images one after the other, without keeping their maps; masks, should there be any, are not read.
 
@@ -45,9 +46,11 @@ def score_images(
         Factor from an image's pixels to the networks'.
     advance
         Called after each image.
+    load
+        Gives an image's pixels.
     """
     for sample in samples:
-        found = score_one(engines, sample, load_image(sample), scale(sample))
+        found = score_one(engines, sample, load(sample), scale(sample))
         yield replace(found, scores=replace(found.scores, uncertainty_map=NO_MAP))
         advance()
 

@@ -1,27 +1,30 @@
-"""Which images of a project to annotate next, and why."""
+"""Which images of a project, and which windows of its slides, to annotate next, and why."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frugalseg.arrays import Image
 from frugalseg.engines import Engine
 from frugalseg.ensemble.cold import cold_engine, cold_scale
 from frugalseg.ensemble.scoring import Scored, as_pool, score_images
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.images import Sample, cut_windows
+from frugalseg.images import Sample, cut_windows, load_image
 from frugalseg.model_files import ModelCard
 from frugalseg.predict import load_model
-from frugalseg.project import Project, Reason, Suggested
+from frugalseg.project import NewWindow, Project, Reason, Round, Suggested
 from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
+from frugalseg.rounds.slide_windows import OpenSlides, SlideWindow, candidate_windows, validation_windows
 from frugalseg.rounds.training import ENSEMBLE
 from frugalseg.suggest import STRATEGIES, Ask, Pool, Suggestion, suggest
 
@@ -41,8 +44,12 @@ class Request:
         As in :class:`frugalseg.suggest.Ask`.
     strategy
         ``auto`` is the paper's where a round has been trained, and representative images before.
-    window_px, per_image
-        Suggest windows of this side, at most so many of one image; 0 means whole images.
+    window_px
+        Suggest windows of this side of large images; 0 means whole images. Slides have their own windows.
+    per_image
+        At most so many windows of one image or slide; None is 2, or more where the slides are too few for `k`.
+    slide_candidates
+        Windows of each slide that are looked at, evenly spread over its tissue.
     diameter_px
         Usual width of an object, for a cold start; not needed later.
     validation
@@ -54,7 +61,8 @@ class Request:
     strategy: str = "auto"
     seed: int = 0
     window_px: int = 0
-    per_image: int = 2
+    per_image: int | None = None
+    slide_candidates: int = 256
     diameter_px: float | None = None
     validation: float = 0.2
 
@@ -99,7 +107,7 @@ class Answer:
 
 
 def suggest_round(project: Project, request: Request, *, advance: Callable[[int, int], None] | None = None) -> Answer:
-    """Choose images to annotate next, and store them in the project.
+    """Choose images to annotate next, and store them in the project; suggested windows of slides become images of it.
 
     Parameters
     ----------
@@ -120,44 +128,38 @@ def suggest_round(project: Project, request: Request, *, advance: Callable[[int,
     strategy = _check(project, request)
     project.draw_validation(request.validation, request.seed)
     newest = project.newest_trained()
-    images = project.pool()
-    if not images:
-        raise InputError(project.folder, "has no image left to suggest: all are annotated, unusable or set aside")
-    samples = [as_sample(image, annotated=False) for image in images]
-    annotated = [as_sample(image, annotated=False) for image in project.labelled()]
-    if request.window_px:
-        samples = cut_windows(samples, request.window_px)
-    began = time.monotonic()
-    card = None
-    engines: tuple[Engine, ...]
-    if newest is None:
-        engines = (cold_engine("lite"),)
-        scale = cold_scale(request.diameter_px, "lite")
-    else:
-        model = load_model([ensemble_file(project, newest.number)])
-        engines, card = model.engines, model.card
-
-        def scale(sample: Sample, card: ModelCard = model.card) -> float:
-            return card.scale_for(sample.pixel_size_um)
-
-    scored, labelled = _score(engines, samples, annotated, scale, advance)
-    pool = as_pool(scored, [each.descriptor for each in labelled])
-    ask = Ask(
-        k=request.k,
-        n_candidates=request.n_candidates,
-        round=0 if newest is None else newest.number + 1,
-        seed=request.seed,
-        per_image=request.per_image if request.window_px else None,
-    )
-    picks = suggest(pool, ask, strategy)
-    chosen = [samples[pick.index] for pick in picks]
-    stored = _store(project, picks, chosen, strategy, request, None if newest is None else newest.number)
+    with OpenSlides() as slides:
+        candidates = _find_candidates(project, request, slides)
+        began = time.monotonic()
+        engines, card, scale = _ensemble(project, newest, request)
+        annotated = [as_sample(image, annotated=False) for image in project.labelled()]
+        scored, labelled = _score(engines, candidates.samples, annotated, scale, advance, candidates.loader(slides))
+        pool = as_pool(scored, [each.descriptor for each in labelled])
+        pool = dataclasses.replace(pool, images=candidates.sources)
+        ask = Ask(
+            k=request.k,
+            n_candidates=request.n_candidates,
+            round=0 if newest is None else newest.number + 1,
+            seed=request.seed,
+            per_image=_most_of_one(request, candidates),
+        )
+        picks = suggest(pool, ask, strategy)
+        chosen = [candidates.samples[pick.index] for pick in picks]
+        new = [
+            slides.as_new(candidates.windows[each.name], "pool") for each in chosen if each.name in candidates.windows
+        ]
+        aside = validation_windows(project, slides, len(new), request.validation, request.seed)
+        new += [slides.as_new(each, "validation") for each in aside]
+        stored = _store(project, picks, chosen, strategy, request, None if newest is None else newest.number, new)
     return Answer(
         ask=stored[0].ask,
         round=None if newest is None else newest.number,
         strategy=strategy,
         suggestions=tuple(picks),
-        samples=tuple(chosen),
+        samples=tuple(
+            as_sample(project.image(each.name), annotated=False) if each.name in candidates.windows else each
+            for each in chosen
+        ),
         pool=pool,
         labelled=np.asarray(pool.labelled, dtype=np.float32),
         engines=engines,
@@ -165,6 +167,59 @@ def suggest_round(project: Project, request: Request, *, advance: Callable[[int,
         set_aside=tuple(each.name for each in project.validation() if each.annotation is None),
         seconds=time.monotonic() - began,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """What may be suggested: samples, the image or slide that each is from, and windows that are no images yet."""
+
+    samples: tuple[Sample, ...]
+    sources: tuple[str, ...]
+    windows: Mapping[str, SlideWindow]
+
+    def loader(self, slides: OpenSlides) -> Callable[[Sample], Image]:
+        """What gives a sample's pixels."""
+
+        def load(sample: Sample) -> Image:
+            window = self.windows.get(sample.name)
+            return load_image(sample) if window is None else slides.read(window)
+
+        return load
+
+
+def _find_candidates(project: Project, request: Request, slides: OpenSlides) -> _Candidates:
+    images = project.pool()
+    samples = [as_sample(image, annotated=False) for image in images]
+    if request.window_px:
+        samples = cut_windows(samples, request.window_px)
+    slide_of = {image.path: f"slide {image.slide.id}" for image in images if image.slide is not None}
+    sources = [slide_of.get(each.image, str(each.image)) for each in samples]
+    windows = candidate_windows(project, slides, request.slide_candidates, request.seed)
+    samples += [each.as_sample() for each in windows]
+    sources += [f"slide {each.slide.id}" for each in windows]
+    if not samples:
+        raise InputError(project.folder, "has no image left to suggest: all are annotated, unusable or set aside")
+    return _Candidates(tuple(samples), tuple(sources), {each.name: each for each in windows})
+
+
+def _most_of_one(request: Request, candidates: _Candidates) -> int | None:
+    """Windows of one image or slide, at most; None where every image is there once."""
+    sources = set(candidates.sources)
+    of_slides = any(each.startswith("slide ") for each in sources)
+    if request.window_px == 0 and not of_slides:
+        return None
+    enough = math.ceil(request.k / len(sources)) if of_slides else 0
+    return max(2, enough) if request.per_image is None else request.per_image
+
+
+def _ensemble(
+    project: Project, newest: Round | None, request: Request
+) -> tuple[tuple[Engine, ...], ModelCard | None, Callable[[Sample], float]]:
+    """Who is asked: the newest round's networks, or the pretrained encoder; and the scale at which they look."""
+    if newest is None:
+        return (cold_engine("lite"),), None, cold_scale(request.diameter_px, "lite")
+    model = load_model([ensemble_file(project, newest.number)])
+    return model.engines, model.card, lambda sample: model.card.scale_for(sample.pixel_size_um)
 
 
 def _check(project: Project, request: Request) -> str:
@@ -194,6 +249,7 @@ def _score(
     annotated: Sequence[Sample],
     scale: Callable[[Sample], float],
     advance: Callable[[int, int], None] | None,
+    load: Callable[[Sample], Image],
 ) -> tuple[list[Scored], list[Scored]]:
     total, done = len(samples) + len(annotated), 0
 
@@ -203,7 +259,7 @@ def _score(
         if advance is not None:
             advance(done, total)
 
-    scored = list(score_images(engines, samples, scale, advance=one_more))
+    scored = list(score_images(engines, samples, scale, advance=one_more, load=load))
     return scored, list(score_images(engines, annotated, scale, advance=one_more))
 
 
@@ -214,12 +270,14 @@ def _store(
     strategy: str,
     request: Request,
     number: int | None,
+    windows: Sequence[NewWindow],
 ) -> tuple[Suggested, ...]:
     cold = number is None
+    new = {each.name for each in windows}
     names = {each.path: each.name for each in project.images()}
     reasons = [
         Reason(
-            image=names[sample.image],
+            image=sample.name if sample.name in new else names[sample.image],
             window=sample.window,
             uncertainty=None if cold else pick.uncertainty,
             uncertainty_rank=None if cold else pick.uncertainty_rank,
@@ -229,4 +287,4 @@ def _store(
         )
         for pick, sample in zip(picks, samples, strict=True)
     ]
-    return project.add_suggestions(reasons, strategy, dataclasses.asdict(request), number)
+    return project.add_suggestions(reasons, strategy, dataclasses.asdict(request), number, windows)
