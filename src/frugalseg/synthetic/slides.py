@@ -166,9 +166,10 @@ def _write_tiles(path: Path, mosaic: Mosaic) -> None:
             pieces = {key: place for key, place in pieces.items() if key == ()}  # others are of one level
     with tifffile.TiffFile(path, mode="r+") as tiff:
         first = tiff.pages.first
-        pages = [first, *(first.pages or ())] if first.subifds else [page for page in tiff.pages if page.aspage().is_tiled]
-        for page, level_places in zip(pages, places, strict=True):
-            tags = page.aspage().tags
+        pages = [first, *(first.pages or ())] if first.subifds else list(tiff.pages)
+        tiled = [page.aspage() for page in pages if page.aspage().is_tiled]  # all but the thumbnail
+        for page, level_places in zip(tiled, places, strict=True):
+            tags = page.tags
             tags["TileOffsets"].overwrite([offset for offset, _ in level_places])
             tags["TileByteCounts"].overwrite([size for _, size in level_places])
 
