@@ -223,7 +223,8 @@ def test_prediction_goes_on_after_a_rotten_image(
     lines = complaint(words, capfd)
     assert len(lines) == 1
     assert "x1.png" in lines[0]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.csv", "objects.csv", "x0.png", "x2.png"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["images.csv", "objects.csv", "x0.png", "x2.png"]
 
 
 def test_pixel_size_of_a_file_that_cannot_be_right(

@@ -10,8 +10,8 @@ from typing import Any
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", type=Path, nargs="+", metavar="RUN",
-                        help="finished run folder; several become one ensemble (fseg only); or a packed model or its name, for"
-                        " onnx, openvino and bioimageio")  # fmt: skip
+                        help="finished run folder; several become one ensemble (fseg only); or a packed model or its"
+                        " name, for onnx, openvino and bioimageio")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument(
         "--format", choices=("fseg", "onnx", "openvino", "torchscript", "bioimageio"), default="fseg",
