@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,12 @@ def segment_slide(
     resume: bool = False,
     report: Report = lambda stage, done, total: None,
 ) -> dict[str, Any]:
-    """Segment a slide and write what was found into `out`.
+    """Segment a slide, write what was found into `out`, and return the content of ``NAME.summary.json``.
 
     Parameters
     ----------
-    engines, card
-        The model; several engines are averaged.
-    slide, name
-        What to segment, and the stem of all files written.
+    engines, card, slide, name
+        The model, whose engines are averaged; what to segment, and the stem of all files written.
     pixel_size_um
         Of level 0; what the slide says by default.
     model_key
@@ -100,10 +98,6 @@ def segment_slide(
         Go on with what lies in the work folder, if anything.
     report
         Told of progress.
-
-    Returns
-    -------
-    The content of ``NAME.summary.json``.
 
     Raises
     ------
@@ -114,10 +108,7 @@ def segment_slide(
     work = WorkFolder(out / f"{name}.work")
     size_um = pixel_size_um or slide.pixel_size_um
     made_for = _made_for(slide, card, settings, size_um, model_key)
-    done = written_summary(out, name)
-    if resume and done is not None and done["made_for"] == made_for and not work.exists():
-        work.remove()  # a kill may have left some of it
-        log.info("%s: nothing left to do", name)
+    if resume and (done := _finished(work, out, name, made_for)) is not None:
         return done
     clock = Clock()
     view = SlideView(slide, 1 / card.scale_for(size_um))
@@ -131,18 +122,32 @@ def segment_slide(
         index = _object_stage(work, settings, report)
     with clock.span("label map"):
         paint(plan, index, work.objects, work.labels, advance=_counter(report, "label map", 0))
-    for number, format_name in enumerate(settings.formats):
-        suffix, write = OUTPUTS[format_name]
-        path = out / f"{name}{suffix}"
-        with clock.span(f"write {format_name}"):
-            write(Findings(name, path, slide, plan, size_um, card.class_names, index,
-                           work.objects, work.labels, work.tiles))  # fmt: skip
-        report("outputs", number + 1, len(settings.formats))
+    found = Findings(name, out, slide, plan, size_um, card.class_names, index, work.objects, work.labels, work.tiles)
+    _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
     write_json(out / f"{name}.timing.json", {"seconds": clock.seconds(), "tiles": len(plan.tiles)})
     write_json(out / f"{name}{SUMMARY}", summary)
     work.remove()
     return summary
+
+
+def _finished(work: WorkFolder, out: Path, name: str, made_for: dict[str, Any]) -> dict[str, Any] | None:
+    """The summary of a complete run with these settings, if there is one."""
+    done = written_summary(out, name)
+    if done is None or done["made_for"] != made_for or work.exists():
+        return None
+    work.remove()  # a kill may have left some of it
+    log.info("%s: nothing left to do", name)
+    return done
+
+
+def _write_outputs(found: Findings, formats: Sequence[str], clock: Clock, report: Report) -> None:
+    """Write every output beside its place and move it there."""
+    for number, format_name in enumerate(formats, 1):
+        suffix, write = OUTPUTS[format_name]
+        with clock.span(f"write {format_name}"):
+            write(replace(found, path=found.path / f"{found.name}{suffix}"))
+        report("outputs", number, len(formats))
 
 
 def _made_for(

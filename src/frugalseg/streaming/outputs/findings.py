@@ -22,7 +22,7 @@ class Findings:
     name
         Of the slide, without suffix.
     path
-        Of the file to write.
+        Of the file to write; the folder for all of them before one is chosen.
     slide, plan
         The slide, open; how it was taken apart.
     pixel_size_um
