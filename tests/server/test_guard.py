@@ -30,6 +30,7 @@ PATHS = [
     "/api/images/1",
     "/api/images/1/tiles/0/0/0",
     "/api/images/1/thumbnail",
+    "/api/slides/1/tiles/1/1_1",
     "/api/images/1/overlay/0",
     "/api/images/1/uncertainty",
     "/api/images/1/labels?x=0&y=0&w=9&h=9",

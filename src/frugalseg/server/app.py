@@ -23,6 +23,7 @@ from frugalseg.server.routes_drawings import drawing_routes
 from frugalseg.server.routes_images import NothingThereError, image_routes
 from frugalseg.server.routes_jobs import UnknownJobError, job_routes
 from frugalseg.server.routes_project import project_routes
+from frugalseg.server.routes_slides import slide_routes
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def make_app(context: Context) -> FastAPI:
     app = FastAPI(
         title="frugalseg", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
     )
-    for make in (project_routes, image_routes, drawing_routes, job_routes):
+    for make in (project_routes, image_routes, slide_routes, drawing_routes, job_routes):
         app.include_router(make(context))
     _explain(app)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from frugalseg.project import Drawings, JobQueue, Project, ProjectImage
 from frugalseg.server.pictures import Pictures
+from frugalseg.server.slides import SlideTiles
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Context:
     queue: JobQueue
     drawings: Drawings
     pictures: Pictures = field(default_factory=Pictures)
+    slides: SlideTiles = field(default_factory=SlideTiles)
 
     @classmethod
     def open(cls, folder: Path) -> Context:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -47,7 +48,7 @@ def _state(image: ProjectImage, drawn: Mapping[int, int]) -> str:
 
 def project_document(project: Project) -> Document:
     """The project as a whole."""
-    images = project.images()
+    images, slides = project.images(), project.slides()
     usable = [each for each in images if each.usable]
     validation = [each for each in usable if each.role == "validation"]
     cost = project.cost()
@@ -57,7 +58,8 @@ def project_document(project: Project) -> Document:
         "name": project.folder.resolve().name,
         "classes": list(project.class_names),
         "n_images": len(images),
-        "first_run": not images,
+        "n_slides": len(slides),
+        "first_run": not images and not slides,
         "n_annotated": sum(each.role != "validation" and _complete(each) for each in usable),
         "n_pool": len(project.pool()),
         "n_validation": len(validation),
@@ -148,6 +150,7 @@ def drawing_document(
         "has_proposal": proposal is not None,
         "proposal_round": proposal,
         "has_uncertainty": has_uncertainty,
+        "slide": None if image.slide is None else dataclasses.asdict(image.slide),
     }
 
 

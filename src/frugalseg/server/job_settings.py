@@ -55,7 +55,7 @@ def check_job(project: Project, kind: JobKind, settings: Mapping[str, Any]) -> d
         ) from None
     if kind == "train" and not any(each.annotation.n_objects for each in project.labelled() if each.annotation):
         raise InputError("train", "needs an image of the pool that is annotated completely, with an object in it")
-    if kind == "suggest" and not any(each.usable and _open(each) for each in project.images()):
+    if kind == "suggest" and not _anything_left(project):
         raise InputError("suggest", "has no image left: all are annotated, unusable or set aside")
     if kind == "predict":
         image = project.image_numbered(checked["image"])
@@ -64,6 +64,13 @@ def check_job(project: Project, kind: JobKind, settings: Mapping[str, Any]) -> d
         if image.role == "validation":
             raise InputError(image.name, "is for validation: it is drawn without a proposal, on purpose")
     return checked
+
+
+def _anything_left(project: Project) -> bool:
+    """Whether there is an image or, as far as is known without looking, a window of a slide to suggest."""
+    if any(each.usable and each.role != "validation" for each in project.slides()):
+        return True
+    return any(each.usable and _open(each) for each in project.images())
 
 
 def _open(image: ProjectImage) -> bool:

@@ -41,7 +41,7 @@ def image_routes(context: Context) -> APIRouter:
         tag = f'"{image.sha256[-16:]}-{level}-{column}-{row}"'
         if known == tag:
             return Response(status_code=304, headers={"etag": tag})
-        return _picture(context.pictures.tile(image, level, column, row), tag)
+        return picture(context.pictures.tile(image, level, column, row), tag)
 
     @routes.get("/thumbnail", responses=JPEG, response_class=Response)
     def thumbnail(image_id: Id, known: Tag = None) -> Response:
@@ -49,7 +49,7 @@ def image_routes(context: Context) -> APIRouter:
         tag = f'"{image.sha256[-16:]}-thumbnail"'
         if known == tag:
             return Response(status_code=304, headers={"etag": tag})
-        return _picture(context.pictures.thumbnail(image), tag)
+        return picture(context.pictures.thumbnail(image), tag)
 
     @routes.get("/uncertainty", responses={200: {"content": {"image/png": {}}}}, response_class=Response)
     def uncertainty(image_id: Id) -> Response:
@@ -74,6 +74,7 @@ def image_routes(context: Context) -> APIRouter:
     return routes
 
 
-def _picture(content: bytes, tag: str) -> Response:
+def picture(content: bytes, tag: str) -> Response:
+    """A JPEG that browsers keep, and ask for again by its tag."""
     headers = {"etag": tag, "cache-control": "private, no-cache"}
     return Response(content, media_type="image/jpeg", headers=headers)

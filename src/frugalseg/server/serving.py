@@ -74,6 +74,7 @@ def serve(
     finally:
         supervisor.stop()
         context.drawings.close()
+        context.slides.close()
         listener.close()
     return address
 
