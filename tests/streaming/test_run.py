@@ -1,5 +1,6 @@
 """A slide from start to end: files that other programs read, resumed runs, regions, refusals."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -15,6 +16,7 @@ import frugalseg.streaming.run as run_module
 from frugalseg.cli import main
 from frugalseg.engines.testing import DarknessEngine
 from frugalseg.errors import InputError
+from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import write_image
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
@@ -23,6 +25,7 @@ from frugalseg.slides import ArraySlide
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
+from frugalseg.synthetic import synthetic_glands
 
 parquet = pytest.importorskip("pyarrow.parquet")
 zarr = pytest.importorskip("zarr")
@@ -303,3 +306,19 @@ def test_flags_of_slides_need_a_slide(tmp_path, capsys):
     names = [str(tmp_path / "small.png"), "--out", str(tmp_path / "out")]
     assert main(["predict", "glands", *names, "--region", "0,0,9,9"]) == 2
     assert "--region" in capsys.readouterr().err
+
+
+def test_a_slide_unlike_the_training_images_is_told(tmp_path):
+    image, _ = discs(1024, 1024)
+    tissue = [synthetic_glands(seed, height=512, width=512).image for seed in range(12)]
+    card = dataclasses.replace(CARD, familiarity=learn_familiarity([appearance(each[::2, ::2]) for each in tissue]))
+    glands = np.concatenate([np.concatenate(tissue[:4], axis=1), np.concatenate(tissue[4:8], axis=1)])
+    found = {}
+    for name, pixels in {"discs": image, "glands": glands}.items():
+        settings = StreamSettings(formats=("parquet",), workers=1)
+        slide = ArraySlide(np.ascontiguousarray(pixels), 0.5)
+        found[name] = segment_slide([DarknessEngine()], card, slide, name, tmp_path, settings)
+    assert found["glands"]["distance"] < found["discs"]["distance"]
+    assert found["discs"]["distance"] > 1
+    assert "less fine detail" in found["discs"]["unlike"]
+    assert (found["glands"]["unlike"] == "") == (found["glands"]["distance"] <= 1)

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from frugalseg.artifact import NOT_STATED
     from frugalseg.errors import InputError
-    from frugalseg.predict import find_images, load_model
+    from frugalseg.predict import find_images, load_model, warn_of_unlike
     from frugalseg.shipped import is_first_use, resolve_model
     from frugalseg.streaming.files import divide_inputs
 
@@ -91,6 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             print(f"terms of these weights: {licence}", file=sys.stderr)
     found, bad = run_slides(args, model, paths, slides, settings) if slides else ([], None)
     summaries = _predict_images(args, model, files) if files else []
+    warn_of_unlike([*summaries, *found])
     if bad is not None:
         raise bad
     if not args.json:
@@ -106,13 +107,13 @@ def _predict_images(args: argparse.Namespace, model: Model, files: list[Path]) -
     from rich.console import Console
     from rich.progress import Progress
 
-    from frugalseg.predict import Outputs, predict_files, warn_of_unlike
+    from frugalseg.predict import Outputs, predict_files
 
     outputs = Outputs(args.out, f".{args.format}", overlays=not args.no_overlays, probabilities=args.probabilities)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("segmenting", total=len(files))
-        summaries = predict_files(
+        return predict_files(
             model,
             files,
             outputs,
@@ -120,5 +121,3 @@ def _predict_images(args: argparse.Namespace, model: Model, files: list[Path]) -
             pixel_size_um=args.pixel_size,
             advance=lambda: progress.advance(task),
         )
-    warn_of_unlike(summaries)
-    return summaries

@@ -25,6 +25,7 @@ from frugalseg.model_files import ModelCard
 from frugalseg.processor import usable_cores
 from frugalseg.slides import Slide, SlideView
 from frugalseg.streaming.label_tiles import ObjectIndex, paint
+from frugalseg.streaming.looks import compare_with_training
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
 from frugalseg.streaming.plan import Rect, SlidePlan, make_plan
@@ -125,6 +126,7 @@ def segment_slide(
     found = Findings(name, out, slide, plan, size_um, card.class_names, index, work.objects, work.labels, work.tiles)
     _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
+    summary |= compare_with_training(view, plan, card.familiarity)
     write_json(out / f"{name}.timing.json", {"seconds": clock.seconds(), "tiles": len(plan.tiles)})
     write_json(out / f"{name}{SUMMARY}", summary)
     work.remove()
