@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from frugalseg.formats.annotated import Annotated, AnnotationSet, Canvas, Wanted, Window, WriteSettings, Written
+from frugalseg.formats.annotated import (
+    Annotated,
+    AnnotationSet,
+    Canvas,
+    OnSlide,
+    Wanted,
+    Window,
+    WriteSettings,
+    Written,
+)
 from frugalseg.formats.cellpose import read_cellpose, write_cellpose
 from frugalseg.formats.coco import write_coco
 from frugalseg.formats.coco_reading import read_coco
@@ -26,6 +35,7 @@ __all__ = [
     "AnnotationSet",
     "Canvas",
     "Format",
+    "OnSlide",
     "Wanted",
     "Window",
     "WriteSettings",

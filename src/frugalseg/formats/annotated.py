@@ -17,14 +17,28 @@ Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
+class OnSlide:
+    """Where in a whole slide an image lies; all in pixels of the slide's finest level."""
+
+    name: str
+    x: int
+    y: int
+    width: int
+    height: int
+    slide_width: int
+    slide_height: int
+
+
+@dataclass(frozen=True)
 class Canvas:
-    """An image that can be drawn on: its name, where its file is, and its size in pixels."""
+    """An image that can be drawn on: its name, where its file is, its size in pixels; a window's place in its slide."""
 
     name: str
     path: Path
     height: int
     width: int
     pixel_size_um: float | None = None
+    slide: OnSlide | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ pathology image analysis", Scientific Reports 7 (2017).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import uuid
@@ -22,6 +23,7 @@ from typing import Any, BinaryIO, cast
 from frugalseg.atomic import atomic_path
 from frugalseg.formats.annotated import Annotated, AnnotationSet, Window, WriteSettings, Written
 from frugalseg.formats.folder import new_folder
+from frugalseg.formats.geojson_slides import FOLDER, slide_files, write_collection
 from frugalseg.formats.trace import trace_objects, trace_unknown
 
 REGION, IGNORE, LABEL = "Region*", "Ignore*", "Label"
@@ -37,6 +39,8 @@ _GREY = (180, 180, 180)
 def write_geojson(out: Path, drawn: AnnotationSet, settings: WriteSettings) -> Written:
     """Write a folder with ``NAME.geojson`` (or ``.geojson.gz``) for each image.
 
+    Windows of a whole slide are also written together, at their places, as ``slides/SLIDE.geojson``.
+
     Parameters
     ----------
     out
@@ -50,31 +54,44 @@ def write_geojson(out: Path, drawn: AnnotationSet, settings: WriteSettings) -> W
         The folder holds something, or an annotation cannot be read.
     """
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(drawn.class_names)}
-    n_objects = 0
+    suffix = f".geojson{'.gz' * settings.gzip}"
+    n_objects = n_slides = 0
     with new_folder(out) as folder:
         for canvas in drawn.canvases:
             each = drawn.load(canvas)
-            path = folder / f"{canvas.name}.geojson{'.gz' * settings.gzip}"
-            with atomic_path(path) as temporary, temporary.open("wb") as raw:
-                if settings.gzip:  # no name and no time in it: same content, same bytes
-                    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
-                        n_objects += _write(cast(BinaryIO, packed), each, colours)
-                else:
-                    n_objects += _write(raw, each, colours)
-    return Written(len(drawn.canvases), len(drawn.canvases), n_objects)
+            with _opened(folder / f"{canvas.name}{suffix}", gzip_it=settings.gzip) as stream:
+                n_objects += _write(stream, each, colours)
+        for name, about, features in slide_files(folder, drawn, lambda each: _features(each, colours)):
+            with _opened(folder / FOLDER / f"{name}{suffix}", gzip_it=settings.gzip) as stream:
+                write_collection(stream, about, features, dumps)
+            n_slides += 1
+    return Written(len(drawn.canvases) + n_slides, len(drawn.canvases), n_objects)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, gzip_it: bool) -> Iterator[BinaryIO]:
+    """A file to write, packed or not."""
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        if gzip_it:  # no name and no time in it: same content, same bytes
+            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
+                yield cast(BinaryIO, packed)
+        else:
+            yield raw
 
 
 def _write(stream: BinaryIO, drawn: Annotated, colours: dict[str, tuple[int, int, int]]) -> int:
     """Write one image, feature by feature; returns the number of objects."""
     canvas = drawn.canvas
     about = {"image": canvas.name, "width": canvas.width, "height": canvas.height, "complete": drawn.complete}
-    stream.write(b'{"type":"FeatureCollection","frugalseg":' + dumps(about) + b',"features":[')
-    n_objects, separator = 0, b"\n"
-    for each, is_object in _features(drawn, colours):
-        stream.write(separator + dumps(each))
-        separator = b",\n"
-        n_objects += is_object
-    stream.write(b"\n]}\n")
+    n_objects = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal n_objects
+        for each, is_object in _features(drawn, colours):
+            n_objects += is_object
+            yield each
+
+    write_collection(stream, about, counted(), dumps)
     return n_objects
 
 

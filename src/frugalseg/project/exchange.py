@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from frugalseg.errors import InputError, Problem
-from frugalseg.formats import Annotated, AnnotationSet, Canvas
+from frugalseg.formats import Annotated, AnnotationSet, Canvas, OnSlide
 from frugalseg.formats.annotated import present_labels
 from frugalseg.project.annotations import Drawing, make_drawing
 from frugalseg.project.lock import project_lock
@@ -21,7 +21,12 @@ def canvases(project: Project) -> dict[str, Canvas]:
 
 
 def _canvas(image: ProjectImage) -> Canvas:
-    return Canvas(image.name, image.path, image.height, image.width, image.pixel_size_um)
+    place = image.slide
+    on = None
+    if place is not None:
+        corner = (place.x, place.y, place.width, place.height)
+        on = OnSlide(place.name, *corner, place.slide_width, place.slide_height)
+    return Canvas(image.name, image.path, image.height, image.width, image.pixel_size_um, on)
 
 
 def annotation_set(

@@ -97,6 +97,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: "Esc", does: "Give up what was begun; select nothing", matches: plain("Escape"), run: (stage) => void (stage.tool.cancel() || (stage.drawing.selected.value = 0)) },
   { keys: "+  −", does: "Zoom (also the wheel)", matches: plain("+", "=", "-"), run: (stage, _, e) => stage.view.zoomMiddle(e.key === "-" ? -1 : 1) },
   { keys: "0", does: "Fit the image", matches: plain("0"), run: (stage) => stage.view.fit() },
+  { keys: "W", does: "Show the whole slide around the window, or the window again", matches: plain("W"), run: (stage) => stage.view.toggleSlide() },
   { keys: "Arrows", does: "Move the image", matches: plain("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"), run: (stage, _, e) => stage.view.panBy(...ARROWS[e.key]!) },
   { keys: "H", does: "Hide or show the objects", matches: plain("H"), run: () => void (settings.overlayHidden.value = !settings.overlayHidden.value) },
   { keys: "U", does: "Show or hide the uncertainty", matches: plain("U"), run: () => void (settings.uncertaintyShown.value = !settings.uncertaintyShown.value) },

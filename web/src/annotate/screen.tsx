@@ -197,6 +197,11 @@ function CanvasNotes({ stage }: { stage: Stage }): JSX.Element {
         <ZoomButton stage={stage} name="+" label="Zoom in (+)" />
         <ZoomButton stage={stage} name="−" label="Zoom out (-)" />
         <ZoomButton stage={stage} name="0" label="Fit (0)" />
+        {stage.drawing.detail.value.slide && (
+          <button type="button" class="square" aria-label="Show in slide (W)" title="Show in slide (W)" onClick={() => stage.view.toggleSlide()}>
+            ▦
+          </button>
+        )}
       </div>
     </div>
   );

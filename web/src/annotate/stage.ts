@@ -224,11 +224,13 @@ export class Stage {
     }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
-    if (this.drawing.detail.value.window) this.drawWindow();
+    const { window, slide } = this.drawing.detail.value;
+    if (window || slide) this.drawWindow(window ? 0.6 : 0.3);
     if (view.ready) this.tool.draw?.(pen);
   }
 
-  private drawWindow(): void {
+  /** Darkens what is not drawn on: the rest of the image, or of the slide. */
+  private drawWindow(strength: number): void {
     const { pen, view, canvas } = this;
     const r = this.drawing.within;
     const a = view.toView(r);
@@ -236,7 +238,7 @@ export class Stage {
     pen.beginPath();
     pen.rect(0, 0, canvas.clientWidth, canvas.clientHeight);
     pen.rect(a.x, a.y, b.x - a.x, b.y - a.y);
-    pen.fillStyle = "rgb(10 14 20 / 0.6)";
+    pen.fillStyle = `rgb(10 14 20 / ${strength})`;
     pen.fill("evenodd");
     pen.setLineDash([8, 6]);
     pen.lineWidth = 1.5;

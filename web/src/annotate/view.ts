@@ -1,6 +1,6 @@
 import OpenSeadragon from "openseadragon";
-import { tileOf } from "../api/requests";
-import type { ImageDetail } from "../api/contract";
+import { slideTileOf, tileOf } from "../api/requests";
+import type { ImageDetail, SlidePlace } from "../api/contract";
 import type { Point } from "../drawing/shapes";
 import type { Rectangle } from "../drawing/rectangle";
 
@@ -18,6 +18,20 @@ function standInForStyle(): void {
   document.head.append(element);
 }
 
+/** A pyramid as OpenSeadragon wants it; our levels count from the finest, its from the coarsest. */
+function tiles(width: number, height: number, tileSize: number, levels: number, url: (level: number, column: number, row: number) => string): OpenSeadragon.TileSourceOptions {
+  const last = levels - 1;
+  return {
+    width,
+    height,
+    tileSize,
+    tileOverlap: 0,
+    minLevel: 0,
+    maxLevel: last,
+    getTileUrl: (level: number, column: number, row: number) => url(last - level, column, row),
+  } as unknown as OpenSeadragon.TileSourceOptions;
+}
+
 /** The image, zoomed and moved by OpenSeadragon; places on the page turned into places in the image and back. */
 export class ImageView {
   private readonly viewer: OpenSeadragon.Viewer;
@@ -29,13 +43,13 @@ export class ImageView {
   originY = 0;
   /** Nobody has moved or zoomed since all was fitted: it is fitted again when the size of the view changes. */
   private fitted = true;
+  private showsSlide = false;
 
   constructor(
     readonly element: HTMLElement,
-    detail: ImageDetail,
+    private readonly detail: ImageDetail,
     private readonly moved: () => void,
   ) {
-    const last = detail.levels - 1;
     standInForStyle();
     this.viewer = OpenSeadragon({
       element,
@@ -55,19 +69,12 @@ export class ImageView {
       imageSmoothingEnabled: true,
       crossOriginPolicy: false,
       tabIndex: -1,
-      tileSources: {
-        width: detail.width,
-        height: detail.height,
-        tileSize: detail.tile_px,
-        tileOverlap: 0,
-        minLevel: 0,
-        maxLevel: last,
-        getTileUrl: (level: number, column: number, row: number) => tileOf(detail.id, last - level, column, row),
-      } as unknown as OpenSeadragon.TileSourceOptions,
+      tileSources: tiles(detail.width, detail.height, detail.tile_px, detail.levels, (level, column, row) => tileOf(detail.id, level, column, row)),
     } as OpenSeadragon.Options);
     this.viewer.addHandler("open", () => {
       this.ready = true;
       this.start(detail);
+      if (detail.slide) this.addSlide(detail.slide, detail.tile_px);
     });
     // OpenSeadragon itself keeps the place after it has told of a new size, so this comes when it is through.
     this.viewer.addHandler("resize", () => queueMicrotask(() => this.ready && this.fitted && this.start(detail)));
@@ -79,8 +86,32 @@ export class ImageView {
     const { viewport } = this.viewer;
     const w = detail.window;
     if (w) viewport.fitBounds(this.rectangle({ x: w[0] - w[2] * 0.1, y: w[1] - w[3] * 0.1, w: w[2] * 1.2, h: w[3] * 1.2 }), true);
-    else viewport.goHome(true);
+    else this.showImage(true);
     this.follow();
+  }
+
+  /** Lays the whole slide under the image, which is a window of it. */
+  private addSlide(slide: SlidePlace, tilePx: number): void {
+    this.viewer.addTiledImage({
+      tileSource: tiles(slide.slide_width, slide.slide_height, tilePx, slide.tile_levels, (level, column, row) => slideTileOf(slide.id, level, column, row)),
+      index: 0,
+      x: -slide.x / slide.width,
+      y: -slide.y / slide.width,
+      width: slide.slide_width / slide.width,
+      success: (event) => {
+        const item = (event as unknown as { item: OpenSeadragon.TiledImage }).item;
+        const tell = (): void => void (this.element.dataset.slide = item.getFullyLoaded() ? "loaded" : "loading");
+        item.addHandler("fully-loaded-change", tell);
+        tell();
+      },
+    });
+  }
+
+  private showImage(immediately: boolean): void {
+    const { viewport } = this.viewer;
+    // Home is all there is: the image, or the slide around it.
+    if (this.detail.slide) viewport.fitBounds(this.rectangle({ x: 0, y: 0, w: this.detail.width, h: this.detail.height }), immediately);
+    else viewport.goHome(immediately);
   }
 
   get canvas(): HTMLElement {
@@ -88,15 +119,17 @@ export class ImageView {
   }
 
   private rectangle(r: Rectangle): OpenSeadragon.Rect {
-    return this.viewer.viewport.imageToViewportRectangle(r.x, r.y, r.w, r.h);
+    const unit = 1 / this.detail.width;
+    return new OpenSeadragon.Rect(r.x * unit, r.y * unit, r.w * unit, r.h * unit);
   }
 
   private follow(): void {
     if (!this.ready) return;
     const { viewport } = this.viewer;
-    const corner = viewport.pixelFromPoint(viewport.imageToViewportCoordinates(0, 0), true);
-    const far = viewport.pixelFromPoint(viewport.imageToViewportCoordinates(1000, 0), true);
-    const scale = (far.x - corner.x) / 1000;
+    // The image is one unit wide, whatever lies under it.
+    const corner = viewport.pixelFromPoint(new OpenSeadragon.Point(0, 0), true);
+    const far = viewport.pixelFromPoint(new OpenSeadragon.Point(1, 0), true);
+    const scale = (far.x - corner.x) / this.detail.width;
     const originX = -corner.x / scale;
     const originY = -corner.y / scale;
     if (scale === this.scale && originX === this.originX && originY === this.originY) return;
@@ -161,6 +194,16 @@ export class ImageView {
   fit(): void {
     if (!this.ready) return;
     this.fitted = true;
+    this.showsSlide = false;
+    this.showImage(this.still);
+  }
+
+  /** Shows the whole slide that the image is a window of, and at the next call the image again. */
+  toggleSlide(): void {
+    if (!this.ready || !this.detail.slide) return;
+    if (this.showsSlide) return this.fit();
+    this.fitted = false;
+    this.showsSlide = true;
     this.viewer.viewport.goHome(this.still);
   }
 
@@ -171,7 +214,7 @@ export class ImageView {
     if (inside || !this.ready) return;
     this.fitted = false;
     if (r.w > s.w || r.h > s.h) this.viewer.viewport.fitBounds(this.rectangle({ x: r.x - r.w * 0.2, y: r.y - r.h * 0.2, w: r.w * 1.4, h: r.h * 1.4 }), this.still);
-    else this.viewer.viewport.panTo(this.viewer.viewport.imageToViewportCoordinates(r.x + r.w / 2, r.y + r.h / 2), this.still);
+    else this.viewer.viewport.panTo(this.rectangle(r).getCenter(), this.still);
   }
 
   setFilter(filter: string): void {

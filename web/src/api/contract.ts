@@ -25,6 +25,7 @@ export interface ProjectDocument {
   name: string;
   classes: string[];
   n_images: number;
+  n_slides: number;
   first_run: boolean;
   n_annotated: number;
   n_pool: number;
@@ -49,6 +50,19 @@ export interface ImageRow {
   has_draft: boolean;
 }
 
+/** Where in a slide an image lies, in pixels of the slide's finest level. */
+export interface SlidePlace {
+  id: number;
+  name: string;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  slide_width: number;
+  slide_height: number;
+  tile_levels: number;
+}
+
 export interface ImageDetail extends ImageRow {
   edit: string;
   base: "empty" | "proposal" | "version";
@@ -62,6 +76,7 @@ export interface ImageDetail extends ImageRow {
   has_proposal: boolean;
   proposal_round: number | null;
   has_uncertainty: boolean;
+  slide: SlidePlace | null;
 }
 
 export interface Suggestion {

@@ -115,6 +115,7 @@ export const thumbnailOf = (id: number): string => `/api/images/${id}/thumbnail`
 export const uncertaintyOf = (id: number): string => `/api/images/${id}/uncertainty`;
 export const overlayOf = (id: number, round: number): string => `/api/images/${id}/overlay/${round}`;
 export const tileOf = (id: number, level: number, column: number, row: number): string => `/api/images/${id}/tiles/${level}/${column}/${row}`;
+export const slideTileOf = (id: number, level: number, column: number, row: number): string => `/api/slides/${id}/tiles/${level}/${column}_${row}`;
 
 /** What to tell a person about an error. */
 export function said(error: unknown): string {
