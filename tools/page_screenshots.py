@@ -1,9 +1,9 @@
-"""Takes the screenshots of docs/tutorial-annotate.md anew, from the test that walks through the page.
+"""Takes the screenshots of the documentation's pages on annotating anew, from the tests that walk through the page.
 
     python tools/page_screenshots.py [--from DIR]
 
-Runs that test with FRUGALSEG_E2E_OUT set, or takes what an earlier run has left in DIR; then shrinks the pictures to
-docs/images/page-*.png. Needs Chromium and the built page ('make page'), and takes about as long as the test.
+Runs those tests with FRUGALSEG_E2E_OUT set, or takes what an earlier run has left in DIR; then shrinks the pictures to
+docs/images/page-*.png. Needs Chromium and the built page ('make page'), and takes about as long as the tests.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-TEST = "tests/e2e/test_first_rounds.py"
+TESTS = ("tests/e2e/test_first_rounds.py", "tests/e2e/test_slides.py")
 WIDTH = 960
 LARGEST_BYTES = 200_000
 PICTURES = {
-    "2-images": "page-images",
-    "4-queue": "page-first-suggestions",
-    "5-polygon": "page-polygon",
-    "6-drawn": "page-drawn",
-    "7-train": "page-train",
-    "8-progress": "page-progress",
-    "9-queue": "page-next-suggestions",
-    "10-proposal": "page-proposal",
-    "12-left": "page-left",
+    "round-2-images": "page-images",
+    "round-4-queue": "page-first-suggestions",
+    "round-5-polygon": "page-polygon",
+    "round-6-drawn": "page-drawn",
+    "round-7-train": "page-train",
+    "round-8-progress": "page-progress",
+    "round-9-queue": "page-next-suggestions",
+    "round-10-proposal": "page-proposal",
+    "round-12-left": "page-left",
+    "slide-slide": "page-slide",
 }
-"""Steps of the test, and what their pictures are called on the page."""
+"""Ends of the names of tests, with their steps; and what their pictures are called in the documentation."""
 
 
 def main() -> None:
@@ -42,9 +43,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.source is None:
             env = {**os.environ, "FRUGALSEG_E2E_OUT": folder}
-            subprocess.run([sys.executable, "-m", "pytest", TEST], cwd=ROOT, env=env, check=True)
+            subprocess.run([sys.executable, "-m", "pytest", *TESTS], cwd=ROOT, env=env, check=True)
         for step, name in PICTURES.items():
-            found = sorted((args.source or Path(folder)).glob(f"*second_round-{step}.png"))
+            found = sorted((args.source or Path(folder)).glob(f"*_{step}.png"))
             if not found:
                 raise SystemExit(f"no picture of step {step}")
             shrink(found[-1], ROOT / "docs" / "images" / f"{name}.png")
