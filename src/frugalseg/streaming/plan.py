@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
@@ -21,6 +21,13 @@ BLOCK_PX = 1024
 
 CROP_PX = 512
 """Tiles with little tissue are cropped around it, to multiples of this: few sizes, for an engine compiles each anew."""
+
+ENOUGH_PX: Mapping[str, int] = {"lite": 320}
+"""Halos that are enough, by network, where the whole field of view (576 px of `lite`) costs much and gives nothing.
+
+On GlaS images with `lite`, 320 px against 576 changes probabilities by at most .0022, and 3 of a million pixels'
+foreground; 256 px already .047 and 115 of a million.
+"""
 
 _READ_PX = 3328
 """Largest side of what the network gets at once where a large halo asks for large tiles."""

@@ -28,7 +28,7 @@ from frugalseg.streaming.label_tiles import ObjectIndex, paint
 from frugalseg.streaming.looks import compare_with_training
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
-from frugalseg.streaming.plan import Rect, SlidePlan, make_plan
+from frugalseg.streaming.plan import ENOUGH_PX, Rect, SlidePlan, make_plan
 from frugalseg.streaming.probabilities import DamagedStoreError, run_network, stored_parts
 from frugalseg.streaming.stitch import Components, join
 from frugalseg.streaming.store import Arrays
@@ -197,13 +197,14 @@ def _new_plan(
     level = view.slide.levels[0]
     frame = None if settings.region is None else _frame(view, settings.region)
     tissue = tissue_mask(view.slide, view.factor) if settings.skip_glass else None
+    halo_px = max(engine.halo_px for engine in engines)
     plan = make_plan(
         slide_width=level.width,
         slide_height=level.height,
         width=view.width,
         height=view.height,
         stride=max(engine.stride for engine in engines),
-        halo_px=max(engine.halo_px for engine in engines),
+        halo_px=min(halo_px, ENOUGH_PX.get(card.net, halo_px)),
         tissue=tissue,
         frame=frame,
         batch=settings.batch,
