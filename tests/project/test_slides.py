@@ -183,6 +183,28 @@ def test_moved_changed_unusable(folder: Path, tmp_path: Path) -> None:
         project.relink("data", tmp_path / "moved")
 
 
+def test_a_slide_without_another_place_is_copied(folder: Path, tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project")
+    candidates = check_slides([folder / "s.tif"], SlideSettings())
+    assert project.add_slides(candidates, None).added == ("s",)
+    assert project.add_slides(candidates, None).duplicates == ("s.tif",)
+    (slide,) = project.slides()
+    assert (slide.path, slide.root) == (project.folder / "slides" / "s.tif", None)
+    assert slide.path.read_bytes() == (folder / "s.tif").read_bytes()
+    project.backup(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert set(archive.namelist()) == {"project.sqlite", "slides/s.tif"}
+    other = check_slides([write_slide(tmp_path / "other" / "s.tif", pixels(5))], SlideSettings())
+    with pytest.raises(InputError, match="another slide than s"):
+        project.add_slides(other, None)
+    assert project.integrity() == ()
+
+
+def test_images_alone_may_come_from_another_folder_of_the_name(folder: Path, tmp_path: Path) -> None:
+    project = with_slides(folder)
+    assert project.add_slides((), ("data", tmp_path)).added == ()
+
+
 def test_backup_has_windows_and_no_slides(folder: Path, tmp_path: Path) -> None:
     project = with_slides(folder)
     project.add_suggestions([], "cover", windows=[window("s", 64, 32)])

@@ -125,6 +125,27 @@ def test_a_window_says_where_it_lies(client: TestClient, project: Project) -> No
     assert (document["n_slides"], document["n_images"], document["first_run"]) == (2, 1, False)
 
 
+def test_slides_come_by_the_page(tmp_path: Path) -> None:
+    content = write_slide(tmp_path / "s.tif", picture(0, HEIGHT, WIDTH)).read_bytes()
+    project = Project.create(tmp_path / "project")
+    context = Context.open(project.folder)
+    client = TestClient(
+        guarded(make_app(context), token=TOKEN, port=PORT),
+        base_url=HOME,
+        headers={"authorization": f"Bearer {TOKEN}"},
+    )
+    assert client.post("/api/uploads?name=s.tif", content=content).json() == {"added": ["s"], "duplicate": False}
+    assert client.post("/api/uploads?name=t.tif", content=content).json() == {"added": [], "duplicate": True}
+    assert [each.name for each in project.slides()] == ["s"]
+    assert project.images() == ()
+    assert tile(client, "1/tiles/0/0_0").shape == (512, 512, 3)
+    refused = client.post("/api/uploads?name=u.svs", content=b"nothing of the kind")
+    assert refused.status_code == 422
+    assert refused.json()["problems"][0]["where"] == "u.svs"
+    assert client.post("/api/uploads?name=u.mrxs", content=b"x").status_code == 422
+    context.slides.close()
+
+
 def test_slides_alone_can_be_asked_for_suggestions(tmp_path: Path) -> None:
     write_slide(tmp_path / "s.tif", picture(0, HEIGHT, WIDTH))
     project = Project.create(tmp_path / "project")

@@ -109,15 +109,15 @@ class Project:
         candidates = [each if isinstance(each, Candidate) else next(checked) for each in listed]
         return images.add_candidates(self._store, candidates, root)
 
-    def add_slides(self, slides: Iterable[SlideCandidate], root: tuple[str, Path]) -> Added:
-        """Register slides, which are never copied; all of them, or none.
+    def add_slides(self, slides: Iterable[SlideCandidate], root: tuple[str, Path] | None) -> Added:
+        """Register slides where they lie; all of them, or none.
 
         Parameters
         ----------
         slides
             What :func:`frugalseg.project.slides.check_slides` gave.
         root
-            Name and folder under which they lie.
+            Name and folder under which they lie; None copies them, each one file, into the project.
 
         Raises
         ------

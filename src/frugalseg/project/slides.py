@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from frugalseg.atomic import atomic_path
 from frugalseg.errors import InputError, Problem
 from frugalseg.images import image_stem, is_image_name, is_mask_name, read_header
 from frugalseg.images.guard import system_reason
@@ -23,6 +25,9 @@ from frugalseg.project.records import Added
 from frugalseg.project.schema import ImageRow, RootRow, SlideRow
 from frugalseg.project.store import Store
 from frugalseg.slides import ReaderProcess, Slide, is_slide
+
+FOLDER = "slides"
+"""Of the project, for slides that came by the page and have no other place."""
 
 WINDOW_PX = 1024
 """Usual side of a window, in its own pixels."""
@@ -192,43 +197,62 @@ def _tile_levels(slide: Slide) -> int:
     return levels
 
 
-def add_slides(store: Store, candidates: Sequence[SlideCandidate], root: Root) -> Added:
-    """Register slides where they lie, below `root`; all of them or, with every problem named, none."""
-    root_name, folder = root[0], root[1].resolve()
-    with project_lock(store.folder), store.write() as session:
-        rows = {row.sha256: row for row in session.scalars(select(SlideRow))}
-        new: dict[str, SlideCandidate] = {}
-        for each in candidates:
-            if each.sha256 not in rows:
-                new.setdefault(each.sha256, each)
-        row = session.scalar(select(RootRow).where(RootRow.name == root_name))
-        problems = [*_name_problems(session, new.values()), *_root_problems(new.values(), root, row)]
-        if problems:
-            raise InputError.of(problems)
-        if new and row is None:
-            row = RootRow(name=root_name, path=str(folder))
-            session.add(row)
-        for each in new.values():
-            session.add(
-                SlideRow(
-                    name=each.name,
-                    sha256=each.sha256,
-                    path=each.path.resolve().relative_to(folder).as_posix(),
-                    root=row,
-                    height=each.height,
-                    width=each.width,
-                    pixel_size_um=each.pixel_size_um,
-                    factor=each.factor,
-                    window_px=each.window_px,
-                    tile_levels=each.tile_levels,
-                    group=each.group,
-                    added_at=datetime.now(UTC),
-                )
-            )
+def add_slides(store: Store, candidates: Sequence[SlideCandidate], root: Root | None) -> Added:
+    """Register slides where they lie, below `root`, or copy them in; all of them or, with every problem named, none."""
+    copied: list[Path] = []
+    try:
+        with project_lock(store.folder), store.write() as session:
+            known = set(session.scalars(select(SlideRow.sha256)))
+            new: dict[str, SlideCandidate] = {}
+            for each in candidates:
+                if each.sha256 not in known:
+                    new.setdefault(each.sha256, each)
+            row = None if root is None else session.scalar(select(RootRow).where(RootRow.name == root[0]))
+            problems = [*_name_problems(session, new.values())]
+            problems += [] if root is None or not new else _root_problems(new.values(), root, row)
+            if problems:
+                raise InputError.of(problems)
+            if new and root is not None and row is None:
+                row = RootRow(name=root[0], path=str(root[1].resolve()))
+                session.add(row)
+            for each in new.values():
+                place = _copy(store.folder, each, copied) if root is None else each.path.resolve()
+                base = store.folder if root is None else root[1].resolve()
+                session.add(_row(each, place.relative_to(base).as_posix(), row))
+    except Exception:  # not Ctrl-C, which may come after the rows: files without rows do no harm
+        for path in copied:
+            path.unlink(missing_ok=True)
+        raise
     taken = {id(each) for each in new.values()}
-    return Added(
-        tuple(each.name for each in new.values()), tuple(each.path.name for each in candidates if id(each) not in taken)
+    others = tuple(each.path.name for each in candidates if id(each) not in taken)
+    return Added(tuple(each.name for each in new.values()), others)
+
+
+def _row(each: SlideCandidate, path: str, root: RootRow | None) -> SlideRow:
+    return SlideRow(
+        name=each.name,
+        sha256=each.sha256,
+        path=path,
+        root=root,
+        height=each.height,
+        width=each.width,
+        pixel_size_um=each.pixel_size_um,
+        factor=each.factor,
+        window_px=each.window_px,
+        tile_levels=each.tile_levels,
+        group=each.group,
+        added_at=datetime.now(UTC),
     )
+
+
+def _copy(folder: Path, candidate: SlideCandidate, copied: list[Path]) -> Path:
+    """Write a slide's file into the project, over what a killed call has left; and its path to `copied`."""
+    target = folder / FOLDER / candidate.path.name
+    target.parent.mkdir(exist_ok=True)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(candidate.path, temporary)
+    copied.append(target)
+    return target
 
 
 def _name_problems(session: Session, new: Iterable[SlideCandidate]) -> Iterator[Problem]:

@@ -11,9 +11,14 @@ from starlette.concurrency import run_in_threadpool
 
 from frugalseg.errors import InputError, Problem
 from frugalseg.images import is_image_name
+from frugalseg.project import SlideSettings, check_slides, divide_folder
 from frugalseg.server.context import Context
 from frugalseg.server.documents import Document, image_row, project_document, queue_document
 from frugalseg.server.requests import Classes, Id, Reason
+from frugalseg.slides.opening import SCANNER_SUFFIXES
+
+SLIDE_SUFFIXES = SCANNER_SUFFIXES - {".dcm", ".mrxs", ".vms", ".vmu"}
+"""Of slides that are one file each."""
 
 MOST_IMAGES = 20_000
 """A project of more images is made by the command line."""
@@ -69,13 +74,18 @@ def _add(context: Context, name: str, content: bytes) -> Document:
     """Judge an uploaded image and add it."""
     if len(context.project.images()) >= MOST_IMAGES:
         raise InputError(name, f"is too many: the page takes {MOST_IMAGES} images, 'frugalseg init' more")
-    if not name.isprintable() or name != Path(name).name or "\\" in name or not is_image_name(name):
-        raise InputError(name, "is not the name of an image file (PNG, JPEG, BMP or TIFF)")
+    known = is_image_name(name) or Path(name).suffix.lower() in SLIDE_SUFFIXES
+    if not name.isprintable() or name != Path(name).name or "\\" in name or not known:
+        raise InputError(name, "is not the name of an image file (PNG, JPEG, BMP, TIFF, or a slide in one file)")
     with tempfile.TemporaryDirectory(prefix="frugalseg-upload-") as folder:
         path = Path(folder) / name
         try:
             path.write_bytes(content)
-            added = context.project.add_images([path])
+            slides, _ = divide_folder(Path(folder))
+            if slides:
+                added = context.project.add_slides(check_slides(slides, SlideSettings()), None)
+            else:
+                added = context.project.add_images([path])
         except InputError as error:
             raise InputError.of(Problem(name, each.reason.replace(folder, "")) for each in error.problems) from None
         except OSError as error:

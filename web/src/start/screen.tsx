@@ -115,7 +115,7 @@ function ImagesStep({ onBack, onDone }: { onBack: () => void; onDone: () => void
   return (
     <div>
       <h2>Which images?</h2>
-      <p class="fine">png, jpg, bmp and tif. They are copied into the project; your files stay as they are. Annotate nothing beforehand: the program suggests where to begin.</p>
+      <p class="fine">png, jpg, bmp and tif; slides of up to 64 MiB (larger ones by frugalseg init). They are copied into the project; your files stay as they are. Annotate nothing beforehand: the program suggests where to begin.</p>
       <div
         class={over ? "drop over" : "drop"}
         data-testid="drop"
@@ -139,7 +139,7 @@ function ImagesStep({ onBack, onDone }: { onBack: () => void; onDone: () => void
           </label>
           <label class="button">
             Choose files
-            <input class="hidden" type="file" multiple accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff" data-testid="files-input" onChange={(event) => take(event.currentTarget)} />
+            <input class="hidden" type="file" multiple accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.bif,.czi,.ndpi,.scn,.svs,.svslide,.zvi" data-testid="files-input" onChange={(event) => take(event.currentTarget)} />
           </label>
         </div>
       </div>

@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { Refused, Unreachable, said, uploadImage } from "../api/requests";
 
-const SUFFIXES = /\.(png|jpe?g|bmp|tiff?)$/i;
+const SUFFIXES = /\.(png|jpe?g|bmp|tiff?|bif|czi|ndpi|scn|svs|svslide|zvi)$/i;
 const AT_ONCE = 3;
 
 export interface Refusal {
@@ -20,7 +20,7 @@ let active = 0;
 export function upload(files: readonly File[]): void {
   const images = files.filter((file) => SUFFIXES.test(file.name));
   const others = files.filter((file) => !SUFFIXES.test(file.name) && !file.name.startsWith("."));
-  refuse(others.map((file) => ({ name: file.name, reason: "not an image of a kind that is read: png, jpg, bmp or tif" })));
+  refuse(others.map((file) => ({ name: file.name, reason: "not an image of a kind that is read: png, jpg, bmp, tif, or a slide in one file" })));
   waiting.push(...images);
   uploads.value = { ...uploads.value, total: uploads.value.total + images.length };
   while (active < AT_ONCE && waiting.length) void work();
