@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from frugalseg.rounds.suggesting import Request, suggest_round
 from frugalseg.slides import open_slide
 from frugalseg.synthetic.slides import write_synthetic_slide
 
-from .conftest import Enter, Serve
+from .conftest import Enter, Serve, Watch
 from .pages import Desk, Pictures
 
 SIDE = 512
@@ -33,6 +36,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project.add_slides(slides, ("data", folder / "data"))
     suggest_round(project, Request(k=1, slide_candidates=12))
     return project.folder
+
+
+def test_a_slide_that_is_gone_costs_its_surroundings_alone(
+    template: Path, tmp_path: Path, serve: Serve, enter: Enter, watch: Watch
+) -> None:
+    watch.allow(r"422|failed to load")
+    project = Project.open(Path(shutil.copytree(template, tmp_path / "project")))
+    with closing(sqlite3.connect(project.folder / "project.sqlite")) as connection, connection:
+        connection.execute("UPDATE roots SET path = ?", (str(tmp_path / "nowhere"),))
+    (image,) = project.images()
+    page = enter(serve(project.folder))
+    page.get_by_test_id("suggestion").locator("a").first.click()
+    desk = Desk(page, project, image.id).ready()
+    with desk.change():
+        desk.drag((100, 100), (150, 100))
+    assert desk.labels()[100, 120] == 1
 
 
 def test_a_window_is_annotated_inside_its_slide(

@@ -237,6 +237,12 @@ def test_commands(
     project.add_suggestions([], "cover", windows=[window("s", 64, 32)])
     assert main(["status", "project"]) == 0
     assert "slide s: 1 windows, 0 of them annotated, for training" in capsys.readouterr().out
+    assert main(["mark", "project", "t", "--unusable", "folded"]) == 0
+    assert main(["mark", "project", "s_x64_y32", "--unusable", "out of focus"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["t: unusable (folded)", "s_x64_y32: unusable (out of focus)"]
+    assert [each.unusable_reason for each in Project.open(Path("project")).slides()] == [None, "folded"]
+    assert main(["mark", "project", "u", "--usable"]) == 2
+    capsys.readouterr()
     assert main(["backup", "project", "all.zip"]) == 0
     assert "2 files outside the project" in capsys.readouterr().out
     assert main(["init", "other", "--images", "data/s.tif", "--pixel-size", "0.01"]) == 2
