@@ -23,6 +23,7 @@ from frugalseg.project import (
     divide_folder,
 )
 from frugalseg.project.images import file_fault
+from frugalseg.synthetic import write_synthetic_slide
 
 from .builders import image_folder, picture, small_project, two_objects, write_slide
 
@@ -42,10 +43,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def with_slides(folder: Path, **settings: float | int | None) -> Project:
+def with_slides(folder: Path, *slides: Path, **settings: float | int | None) -> Project:
     project = Project.create(folder.parent / "project")
-    slides = sorted(folder.glob("*.tif"))
-    project.add_slides(check_slides(slides, SlideSettings(**settings)), ("data", folder))  # type: ignore[arg-type]
+    project.add_slides(
+        check_slides(slides or sorted(folder.glob("*.tif")), SlideSettings(**settings)), ("data", folder)
+    )  # type: ignore[arg-type]
     return project
 
 
@@ -101,6 +103,18 @@ def test_problems_are_named_and_nothing_is_added(folder: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="does not lie in the root"):
         project.add_slides(candidates, ("data", folder))
     assert len(project.slides()) == 2
+
+
+def test_a_folder_can_be_a_slide(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    write_synthetic_slide(tmp_path / "data" / "z.ome.zarr", 512, 400, seed=1, tissue=1.0, kind="ome-zarr")
+    project = with_slides(tmp_path / "data", *divide_folder(tmp_path / "data")[0])
+    (slide,) = project.slides()
+    assert (slide.name, slide.width, slide.height) == ("z", 512, 400)
+    assert project.integrity() == ()
+    part = next(each for each in slide.path.rglob("*") if each.is_file() and each.suffix != ".json")
+    part.write_bytes(part.read_bytes() + b"x")
+    assert [each.reason for each in project.integrity()] == ["is not the file it was when it was added"]
 
 
 def test_names_of_images_and_slides_differ(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from frugalseg.images import read_image
 from frugalseg.project import Project, ProjectSlide, SlideSettings, Window, check_slides
 from frugalseg.project.round_files import proposal_file
 from frugalseg.rounds.report import publish
-from frugalseg.rounds.slide_windows import OpenSlides, SlideWindow, free_windows, grid, thinned
+from frugalseg.rounds.slide_windows import OpenSlides, SlideWindow, free_windows, grid, place_of, thinned
 from frugalseg.rounds.suggesting import Answer, Request, suggest_round
 from frugalseg.slides import SlideView, open_slide
 from frugalseg.streaming.tissue import tissue_of
@@ -79,6 +79,19 @@ def test_thinning_is_even_and_repeats(n: int, most: int, seed: int) -> None:
     assert kept == [each.box[0] for each in thinned(windows, most, [seed])]
     if n > most:
         assert max(np.diff([-1, *kept, n])) <= 2 * -(-n // most) + 1
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.floats(0.95, 9), st.integers(64, 300))
+def test_places_lie_in_the_slide_side_by_side(width: int, height: int, factor: float, side: int) -> None:
+    view = max(1, round(width / factor)), max(1, round(height / factor))
+    found = [place_of(box, view, (width, height)) for box in grid(*view, side)]
+    assert not overlapping(found)
+    for x, y, w, h in found:
+        assert x >= 0 <= y
+        assert x + w <= width
+        assert y + h <= height
+        assert w <= side * width / view[0] + 1
+        assert h <= side * height / view[1] + 1
 
 
 def test_suggested_windows_are_parts_of_the_slide(fresh: Project) -> None:

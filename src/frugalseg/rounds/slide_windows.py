@@ -98,7 +98,8 @@ def free_windows(slides: OpenSlides, slide: ProjectSlide, taken: Sequence[Window
     mask = tissue_mask(view.slide, slide.factor, margin_px=0)
     found = []
     for box in grid(view.width, view.height, slide.window_px):
-        window = SlideWindow(slide, box, _place(slide, view, box))
+        place = place_of(box, (view.width, view.height), (slide.width, slide.height))
+        window = SlideWindow(slide, box, place)
         if tissue_share(mask, view, box) >= LEAST_TISSUE and not any(_overlap(window.place, each) for each in taken):
             found.append(window)
     return found
@@ -127,8 +128,12 @@ def tissue_share(mask: Mask, view: SlideView, box: Window) -> float:
     return float(part.mean()) if part.size else 0.0
 
 
-def _place(slide: ProjectSlide, view: SlideView, box: Window) -> Window:
-    across, down = slide.width / view.width, slide.height / view.height
+def place_of(box: Window, view: tuple[int, int], slide: tuple[int, int]) -> Window:
+    """Where a rectangle of the view lies in the slide's level 0, to the pixel; `view` and `slide` are width, height.
+
+    Rectangles that touch in the view touch in the slide, and never overlap.
+    """
+    across, down = slide[0] / view[0], slide[1] / view[1]
     left, top = round(box[0] * across), round(box[1] * down)
     right, bottom = round((box[0] + box[2]) * across), round((box[1] + box[3]) * down)
     return left, top, right - left, bottom - top
