@@ -145,11 +145,7 @@ def suggest_round(project: Project, request: Request, *, advance: Callable[[int,
         )
         picks = suggest(pool, ask, strategy)
         chosen = [candidates.samples[pick.index] for pick in picks]
-        new = [
-            slides.as_new(candidates.windows[each.name], "pool") for each in chosen if each.name in candidates.windows
-        ]
-        aside = validation_windows(project, slides, len(new), request.validation, request.seed)
-        new += [slides.as_new(each, "validation") for each in aside]
+        new = _cut(project, slides, request, [candidates.windows.get(each.name) for each in chosen])
         stored = _store(project, picks, chosen, strategy, request, None if newest is None else newest.number, new)
     return Answer(
         ask=stored[0].ask,
@@ -200,6 +196,15 @@ def _find_candidates(project: Project, request: Request, slides: OpenSlides) -> 
     if not samples:
         raise InputError(project.folder, "has no image left to suggest: all are annotated, unusable or set aside")
     return _Candidates(tuple(samples), tuple(sources), {each.name: each for each in windows})
+
+
+def _cut(
+    project: Project, slides: OpenSlides, request: Request, chosen: Sequence[SlideWindow | None]
+) -> list[NewWindow]:
+    """What is to become images: the chosen windows, and others for validation; None is an image already."""
+    new = [slides.as_new(each, "pool") for each in chosen if each is not None]
+    aside = validation_windows(project, slides, len(new), request.validation, request.seed)
+    return [*new, *(slides.as_new(each, "validation") for each in aside)]
 
 
 def _most_of_one(request: Request, candidates: _Candidates) -> int | None:
