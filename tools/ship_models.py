@@ -117,7 +117,7 @@ def _score(name: str, folder: Path, averaged: bool) -> dict[str, float]:
         began = time.monotonic()
         _run("predict", name, *images, "--out", work, "--no-overlays", *(["--tta"] if averaged else []))
         seconds = time.monotonic() - began
-        pooled = evaluate_folders(Path(work), folder, connected_components=folder.name == "testB")["pooled"]
+        pooled = evaluate_folders(Path(work), folder, connected_components=folder.name == "testB")
     keys = ("object_f1", "object_dice", "object_hausdorff")
     return {**{key: round(pooled[key], 5) for key in keys}, "seconds_an_image": round(seconds / len(images), 3)}
 
