@@ -64,7 +64,7 @@ def described(unit: str) -> bytes:
     """The same in the description's free part."""
     n_parts = sum(unit.count(mark) for mark in "[{,:") + 1
     room = len(canonical(canonical(unit)))
-    n = min((MAX_HEADER_NODES - 200) // n_parts, (MAX_HEADER_BYTES - 8192) // room)
+    n = min((MAX_HEADER_NODES - 400) // n_parts, (MAX_HEADER_BYTES - 12288) // room)
     document = canonical(document_of(BASE)).replace(
         '"provenance":{}', '"provenance":{"a":[' + ",".join([unit] * n) + "]}"
     )

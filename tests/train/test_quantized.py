@@ -114,7 +114,7 @@ def test_weight_decay_of_the_phase(source: Path, tmp_path: Path) -> None:
         phase(weight_decay=-1.0)
 
 
-@pytest.mark.parametrize("method", ["inq", "lsq", "noise"])
+@pytest.mark.parametrize("method", ["inq", "lsq", pytest.param("noise", marks=pytest.mark.slow)])
 def test_a_stopped_phase_goes_on_to_the_same_weights(
     method: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
