@@ -125,7 +125,7 @@ class TestCancelling:
         assert ended.message is None
         assert [each.status for each in project.rounds()] == ["abandoned"]
         assert diary(project) == [f"begin {job}"]
-        assert f"job {job} was cancelled" in log_file(project.folder, job).read_text()
+        wait_until(lambda: f"job {job} was cancelled" in log_file(project.folder, job).read_text())
 
     def test_without_a_supervisor(self, project: Project, queue: JobQueue) -> None:
         """Where nobody sends a signal, the process itself sees that it is not wanted any more."""
