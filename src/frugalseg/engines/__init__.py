@@ -34,3 +34,7 @@ class Engine(Protocol):
     def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The same, and descriptors (N, D) of the images: spatial means of the last encoder output."""
         ...
+
+    def release(self) -> None:
+        """Give back the memory that runs took, as far as the library can; the next run takes it again."""
+        ...

@@ -43,6 +43,9 @@ class OnnxRuntimeEngine:
         maps, descriptors = self._run(images, [OUTPUT, DESCRIPTOR])
         return maps, descriptors
 
+    def release(self) -> None:
+        """The session keeps what it has; only its end would give it back."""
+
     def _run(self, images: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
         mean, divisor = np.float32(self._artifact.mean), np.float32(self._artifact.divisor)
         x = np.ascontiguousarray(((images.astype(np.float32) - mean) / divisor).transpose(0, 3, 1, 2))

@@ -65,7 +65,7 @@ class OpenVinoEngine:
     ) -> None:
         self._stride, self._halo_px = artifact.stride, artifact.halo_px
         self._compiled = _compile(artifact, member, precision, threads, digest)
-        self._request = self._compiled.create_infer_request()
+        self._request: Any = None
 
     @property
     def stride(self) -> int:
@@ -76,6 +76,8 @@ class OpenVinoEngine:
         return self._halo_px
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._request is None:
+            self._request = self._compiled.create_infer_request()
         self._request.infer([np.ascontiguousarray(images)], share_inputs=True)
         return self._output(0)
 
@@ -84,6 +86,10 @@ class OpenVinoEngine:
             raise ValueError("the model's graph gives no descriptor")
         maps = self.run(images)
         return maps, self._output(1)
+
+    def release(self) -> None:
+        self._request = None  # what a request holds is not the network's to give
+        self._compiled.release_memory()
 
     def _output(self, index: int) -> NDArray[np.float32]:
         return np.array(self._request.get_output_tensor(index).data, dtype=np.float32)

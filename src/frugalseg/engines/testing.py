@@ -36,3 +36,6 @@ class DarknessEngine:
 
     def describe(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self.run(images), images.mean(axis=(1, 2)).astype(np.float32)
+
+    def release(self) -> None:
+        """Nothing to give back."""

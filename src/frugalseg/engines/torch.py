@@ -50,6 +50,10 @@ class TorchEngine:
             self.net.train(was_training)
         return maps.cpu().numpy(), descriptors.float().cpu().numpy()
 
+    def release(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
 
 def has_bf16(device: torch.device) -> bool:
     """True where bfloat16 convolutions are done by the hardware itself."""

@@ -22,6 +22,9 @@ from frugalseg.slides.bounds import check_region
 _SOURCE_PIXELS = 8 * 10**6
 """Of the level, read at once for a part of a rectangle."""
 
+_BLOCK_ROWS, _BLOCK_COLUMNS = 128, 256
+"""Of the view, resampled at once: what that takes stays in the processor's cache."""
+
 _WEIGHT_BITS = 11
 """Both passes together and 8 bits of colour stay below 2³⁰."""
 
@@ -84,13 +87,9 @@ class SlideView:
             return region
         rows, columns = self._steps(level)
         for first in range(left, right, columns):
-            last = min(first + columns, right)
-            across = _weights(level.width, self.width, first, last)
             for upper in range(top, bottom, rows):
-                lower = min(upper + rows, bottom)
-                region[upper - y : lower - y, first - x : last - x] = self._part(
-                    across, _weights(level.height, self.height, upper, lower)
-                )
+                last, lower = min(first + columns, right), min(upper + rows, bottom)
+                self._fill(region[upper - y : lower - y, first - x : last - x], first, upper)
         return region
 
     def _steps(self, level: Level) -> tuple[int, int]:
@@ -99,17 +98,35 @@ class SlideView:
         columns = max(1, min(2048, int(math.sqrt(_SOURCE_PIXELS) / max(across, 1))))
         return max(1, min(2048, int(_SOURCE_PIXELS / (columns * max(across, 1) * max(down, 1))))), columns
 
-    def _part(self, across: _Weights, down: _Weights) -> Image:
-        source = self.slide.read_region(self.level, across.start, down.start, across.extent, down.extent)
-        if across.is_identity and down.is_identity:
-            return source
-        height, width = down.matrix.shape[0], across.matrix.shape[0]
-        # Rows first: they are contiguous, so this is fast; then columns, with the rows' sums kept in full.
-        sums = down.matrix @ source.reshape(down.extent, -1).astype(np.int32)
-        turned = np.ascontiguousarray(sums.reshape(height, across.extent, 3).transpose(1, 0, 2))
-        sums = across.matrix @ turned.reshape(across.extent, -1)
-        rounded = (sums + (1 << (2 * _WEIGHT_BITS - 1))) >> (2 * _WEIGHT_BITS)
-        return np.ascontiguousarray(rounded.reshape(width, height, 3).transpose(1, 0, 2).astype(np.uint8))
+    def _fill(self, part: Image, left: int, top: int) -> None:
+        """Make one part of the view: its source at once, its pixels block by block, which stay in the processor."""
+        level, (height, width) = self.slide.levels[self.level], part.shape[:2]
+        down = functools.partial(_weights, level.height, self.height)
+        across = functools.partial(_weights, level.width, self.width)
+        rows, columns = down(top, top + height), across(left, left + width)
+        source = self.slide.read_region(self.level, columns.start, rows.start, columns.extent, rows.extent)
+        if columns.is_identity and rows.is_identity:
+            part[:] = source
+            return
+        for upper in range(0, height, _BLOCK_ROWS):
+            lower = min(upper + _BLOCK_ROWS, height)
+            vertical = down(top + upper, top + lower)
+            above = source[vertical.start - rows.start :][: vertical.extent]
+            for first in range(0, width, _BLOCK_COLUMNS):
+                last = min(first + _BLOCK_COLUMNS, width)
+                horizontal = across(left + first, left + last)
+                pixels = above[:, horizontal.start - columns.start :][:, : horizontal.extent]
+                part[upper:lower, first:last] = _resampled(pixels, horizontal, vertical)
+
+
+def _resampled(pixels: Image, across: _Weights, down: _Weights) -> Image:
+    height, width = down.matrix.shape[0], across.matrix.shape[0]
+    # Rows first: they are contiguous, so this is fast; then columns, with the rows' sums kept in full.
+    sums = down.matrix @ pixels.astype(np.int32).reshape(down.extent, -1)
+    turned = np.ascontiguousarray(sums.reshape(height, across.extent, 3).transpose(1, 0, 2))
+    sums = across.matrix @ turned.reshape(across.extent, -1)
+    rounded = (sums + (1 << (2 * _WEIGHT_BITS - 1))) >> (2 * _WEIGHT_BITS)
+    return np.asarray(rounded.reshape(width, height, 3).transpose(1, 0, 2), dtype=np.uint8)
 
 
 def _is_finer(level: Level, width: int, height: int) -> bool:
@@ -127,7 +144,7 @@ class _Weights:
     is_identity: bool
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _weights(n_source: int, n_view: int, first: int, last: int) -> _Weights:
     """Weights of the view's pixels first…last-1 along a side on which `n_source` pixels become `n_view`."""
     step = n_source / n_view

@@ -232,6 +232,11 @@ def make_plan(
     return replace(plan, batches=tuple(_batches(plan, tiles, batch)))
 
 
+def halo_for(halo_px: int, net: str) -> int:
+    """The halo that a network gets: its own, or what is enough of it."""
+    return min(halo_px, ENOUGH_PX.get(net, halo_px))
+
+
 def core_for(halo_px: int, stride: int) -> int:
     """Side of tiles that divides the cutting grid: 1024, or 2048 where the halo would be most of the work.
 

@@ -66,8 +66,10 @@ def run_network(
                 maps = mean_of(engines, content)
             while len(written) >= AHEAD:
                 written.pop(0).result()
+            kept = [_kept(plan, tile, found) for tile, found in zip(batch, maps, strict=True)]
+            del maps  # four times as large as what is kept of it, and up to three batches wait
             pixels = content if keep_images else None
-            written.append(writer.submit(_store_batch, plan, store, batch, maps, pixels, threshold, clock))
+            written.append(writer.submit(_store_batch, plan, store, batch, kept, pixels, threshold, clock))
             advance(len(batch))
         for each in written:
             each.result()
@@ -117,11 +119,17 @@ def mean_of(engines: Sequence[Engine], images: NDArray[np.uint8]) -> NDArray[np.
     return total / np.float32(len(engines)) if len(engines) > 1 else total
 
 
+def _kept(plan: SlidePlan, tile: Tile, maps: ProbabilityMap) -> NDArray[np.float16]:
+    """Of a tile's probabilities what is stored: without halo and last class."""
+    rows, columns = plan.kept_of(tile).within(plan.reading(tile))
+    return np.concatenate([maps[:-2, rows, columns], maps[-1:, rows, columns]], dtype=np.float16, casting="same_kind")
+
+
 def _store_batch(
     plan: SlidePlan,
     store: ArrayStore,
     batch: tuple[Tile, ...],
-    maps: NDArray[np.float32],
+    maps: Sequence[NDArray[np.float16]],
     pixels: NDArray[np.uint8] | None,
     threshold: float,
     clock: Clock,
@@ -129,14 +137,13 @@ def _store_batch(
     with clock.span("store"):
         for index, tile in enumerate(batch):
             core, area = plan.core(tile), plan.kept_of(tile)
-            rows, columns = area.within(plan.reading(tile))
-            kept = np.delete(maps[index, :, rows, columns], -2, axis=0).astype(np.float16)
             inside = area.overlap(plan.frame)
-            seen = kept[(slice(0, 1), *inside.within(area))].astype(np.float32)
+            seen = maps[index][(slice(0, 1), *inside.within(area))].astype(np.float32)
             mask = np.zeros((core.height, core.width), dtype=bool)
             mask[inside.within(core)] = foreground(seen) > threshold
-            arrays: Arrays = {MAPS: kept, **parts_of(mask, core)._asdict()}
+            arrays: Arrays = {MAPS: maps[index], **parts_of(mask, core)._asdict()}
             if pixels is not None:
+                rows, columns = area.within(plan.reading(tile))
                 arrays[IMAGE] = pixels[index, rows, columns]
             store.put(tile.name, arrays)
 

@@ -26,9 +26,10 @@ from frugalseg.processor import usable_cores
 from frugalseg.slides import Slide, SlideView
 from frugalseg.streaming.label_tiles import ObjectIndex, paint
 from frugalseg.streaming.looks import compare_with_training
+from frugalseg.streaming.memory import return_large_blocks
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
-from frugalseg.streaming.plan import ENOUGH_PX, Rect, SlidePlan, make_plan
+from frugalseg.streaming.plan import Rect, SlidePlan, halo_for, make_plan
 from frugalseg.streaming.probabilities import DamagedStoreError, run_network, stored_parts
 from frugalseg.streaming.stitch import Components, join
 from frugalseg.streaming.store import Arrays
@@ -111,6 +112,7 @@ def segment_slide(
     made_for = _made_for(slide, card, settings, size_um, model_key)
     if resume and (done := _finished(work, out, name, made_for)) is not None:
         return done
+    return_large_blocks()
     clock = Clock()
     view = SlideView(slide, 1 / card.scale_for(size_um))
     with clock.span("plan"):
@@ -197,14 +199,13 @@ def _new_plan(
     level = view.slide.levels[0]
     frame = None if settings.region is None else _frame(view, settings.region)
     tissue = tissue_mask(view.slide, view.factor) if settings.skip_glass else None
-    halo_px = max(engine.halo_px for engine in engines)
     plan = make_plan(
         slide_width=level.width,
         slide_height=level.height,
         width=view.width,
         height=view.height,
         stride=max(engine.stride for engine in engines),
-        halo_px=min(halo_px, ENOUGH_PX.get(card.net, halo_px)),
+        halo_px=halo_for(max(engine.halo_px for engine in engines), card.net),
         tissue=tissue,
         frame=frame,
         batch=settings.batch,
@@ -251,6 +252,8 @@ def _network_stage(
         keep_images=keep_images,
         advance=_counter(report, "network", len(plan.tiles)),
     )
+    for engine in engines:
+        engine.release()  # what comes next has workers of its own
 
 
 def _counter(report: Report, stage: str, total: int) -> Callable[[int], None]:
@@ -335,6 +338,7 @@ def make_block(task: str) -> None:
 @functools.lru_cache(maxsize=1)
 def _context(folder: str) -> tuple[WorkFolder, SlidePlan, InstanceSettings, Components, Any]:
     """What all blocks of a slide share; read once a process."""
+    return_large_blocks()
     work = WorkFolder(Path(folder))
     plan, instances, _ = work.read_plan()
     arrays = work.stitched.get("components")
