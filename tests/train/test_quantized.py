@@ -45,7 +45,10 @@ def sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("method", "bits"), [("inq", 5), ("dorefa", 1), ("twn", 2), ("ttq", 2), ("lsq", 3)])
+@pytest.mark.parametrize(
+    ("method", "bits"),
+    [("inq", 5), pytest.param("dorefa", 1, marks=pytest.mark.slow), ("twn", 2), ("ttq", 2), ("lsq", 3)],
+)
 def test_weights_have_few_levels_and_come_back_from_the_folder(
     method: str, bits: int, source: Path, tmp_path: Path
 ) -> None:
@@ -86,7 +89,7 @@ def test_no_steps_quantize_the_weights_as_they_are(source: Path, tmp_path: Path)
         assert ((ratio >= 2 / 3 - 1e-6) & (ratio <= 4 / 3 + 1e-6)).all()  # the nearest power of two
 
 
-@pytest.mark.parametrize("method", ["freeze", "noise"])
+@pytest.mark.parametrize("method", [pytest.param("freeze", marks=pytest.mark.slow), "noise"])
 def test_controls_of_inq_leave_float_weights(method: str, source: Path, tmp_path: Path) -> None:
     result = quantize_run(source, phase(method, bits=5), tmp_path / "run")
     assert result.card.quantization is None
@@ -114,7 +117,7 @@ def test_weight_decay_of_the_phase(source: Path, tmp_path: Path) -> None:
         phase(weight_decay=-1.0)
 
 
-@pytest.mark.parametrize("method", ["inq", "lsq", pytest.param("noise", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["inq", *(pytest.param(each, marks=pytest.mark.slow) for each in ("lsq", "noise"))])
 def test_a_stopped_phase_goes_on_to_the_same_weights(
     method: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,8 +35,17 @@ class EnsembleConfig:
         if self.method == "none" and not self.shared_trunk:
             return None
         portions = PORTIONS[member % len(PORTIONS)] if self.shared_trunk and self.method == "inq" else None
-        return QuantizeConfig(method=self.method, bits=self.bits, steps=self.quantize_steps, portions=portions)
+        steps = self.quantize_steps
+        return QuantizeConfig(
+            method=self.method,
+            bits=self.bits,
+            steps=steps,
+            portions=portions,
+            norm_batches=min(NORM_BATCHES, steps or NORM_BATCHES),  # measuring shall not take longer than training
+        )
 
+
+NORM_BATCHES = QuantizeConfig().norm_batches
 
 PORTIONS: tuple[tuple[float, ...], ...] = (
     (0.5, 0.75, 0.875, 1.0),
