@@ -11,7 +11,7 @@ from frugalseg.slides import SlideView
 from frugalseg.streaming.plan import Rect
 
 SQUARE_PX = 512
-CACHE_BYTES = 96 * 2**20
+CACHE_BYTES = 64 * 2**20
 
 
 class CachedView:

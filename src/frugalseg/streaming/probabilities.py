@@ -24,7 +24,7 @@ from frugalseg.streaming.store import Arrays, ArrayStore
 from frugalseg.streaming.timing import Clock
 
 AHEAD = 2
-"""Batches that are read before the network asks for them, and that may wait to be written."""
+"""Batches that are read before the network asks for them."""
 
 MAPS, IMAGE = "maps", "image"
 
@@ -64,12 +64,11 @@ def run_network(
         for batch, content in images:
             with clock.span("network"):
                 maps = mean_of(engines, content)
-            while len(written) >= AHEAD:
-                written.pop(0).result()
-            kept = [_kept(plan, tile, found) for tile, found in zip(batch, maps, strict=True)]
-            del maps  # four times as large as what is kept of it, and up to three batches wait
+            if written:
+                written.pop().result()
             pixels = content if keep_images else None
-            written.append(writer.submit(_store_batch, plan, store, batch, kept, pixels, threshold, clock))
+            written.append(writer.submit(_store_batch, plan, store, batch, maps, pixels, threshold, clock))
+            del maps  # with the batch that is written now, two of the largest arrays of all
             advance(len(batch))
         for each in written:
             each.result()
@@ -129,7 +128,7 @@ def _store_batch(
     plan: SlidePlan,
     store: ArrayStore,
     batch: tuple[Tile, ...],
-    maps: Sequence[NDArray[np.float16]],
+    maps: NDArray[np.float32],
     pixels: NDArray[np.uint8] | None,
     threshold: float,
     clock: Clock,
@@ -137,11 +136,12 @@ def _store_batch(
     with clock.span("store"):
         for index, tile in enumerate(batch):
             core, area = plan.core(tile), plan.kept_of(tile)
+            kept = _kept(plan, tile, maps[index])
             inside = area.overlap(plan.frame)
-            seen = maps[index][(slice(0, 1), *inside.within(area))].astype(np.float32)
+            seen = kept[(slice(0, 1), *inside.within(area))].astype(np.float32)
             mask = np.zeros((core.height, core.width), dtype=bool)
             mask[inside.within(core)] = foreground(seen) > threshold
-            arrays: Arrays = {MAPS: maps[index], **parts_of(mask, core)._asdict()}
+            arrays: Arrays = {MAPS: kept, **parts_of(mask, core)._asdict()}
             if pixels is not None:
                 rows, columns = area.within(plan.reading(tile))
                 arrays[IMAGE] = pixels[index, rows, columns]

@@ -26,7 +26,6 @@ from frugalseg.processor import usable_cores
 from frugalseg.slides import Slide, SlideView
 from frugalseg.streaming.label_tiles import ObjectIndex, paint
 from frugalseg.streaming.looks import compare_with_training
-from frugalseg.streaming.memory import return_large_blocks
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
 from frugalseg.streaming.plan import Rect, SlidePlan, halo_for, make_plan
@@ -112,7 +111,6 @@ def segment_slide(
     made_for = _made_for(slide, card, settings, size_um, model_key)
     if resume and (done := _finished(work, out, name, made_for)) is not None:
         return done
-    return_large_blocks()
     clock = Clock()
     view = SlideView(slide, 1 / card.scale_for(size_um))
     with clock.span("plan"):
@@ -338,7 +336,6 @@ def make_block(task: str) -> None:
 @functools.lru_cache(maxsize=1)
 def _context(folder: str) -> tuple[WorkFolder, SlidePlan, InstanceSettings, Components, Any]:
     """What all blocks of a slide share; read once a process."""
-    return_large_blocks()
     work = WorkFolder(Path(folder))
     plan, instances, _ = work.read_plan()
     arrays = work.stitched.get("components")

@@ -82,9 +82,8 @@ def parts_of(mask: Mask, core: Rect) -> Parts:
     return Parts(boxes, first, *(np.array(side, dtype=np.int64) for side in sides))
 
 
-def join(plan: SlidePlan, parts: Iterable[tuple[Tile, Parts]], cut_px: int | None = None) -> Components:
+def join(plan: SlidePlan, parts: Iterable[tuple[Tile, Parts]]) -> Components:
     """Components of the slide from those of its tiles, given in reading order."""
-    limit = plan.cut_px if cut_px is None else cut_px
     offsets: dict[Tile, int] = {}
     boxes, first, n = [], [], 0
     sides: dict[Tile, Parts] = {}
@@ -101,7 +100,7 @@ def join(plan: SlidePlan, parts: Iterable[tuple[Tile, Parts]], cut_px: int | Non
     joints = _joints(plan, sides, offsets)
     whole = _groups(n, joints)
     whole_boxes = _boxes(every_box, whole)
-    large = np.maximum(whole_boxes[:, 2] - whole_boxes[:, 0], whole_boxes[:, 3] - whole_boxes[:, 1]) > limit
+    large = np.maximum(whole_boxes[:, 2] - whole_boxes[:, 0], whole_boxes[:, 3] - whole_boxes[:, 1]) > plan.longest_px
     kept = joints[~((joints[:, 2] > 0) & large[whole[joints[:, 0]]])]
     pieces = _groups(n, kept)
     piece_boxes = _boxes(every_box, pieces)

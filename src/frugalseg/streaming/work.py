@@ -16,7 +16,7 @@ from frugalseg.slides import Slide
 from frugalseg.streaming.plan import SlidePlan
 from frugalseg.streaming.store import ArrayStore
 
-FORMAT = 1
+FORMAT = 2
 _ENDS = 2**20
 
 
