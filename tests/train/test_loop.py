@@ -124,21 +124,23 @@ class TestResume:
             "step-00000006.safetensors",
         ]
 
-    def test_after_ctrl_c(self, tiny: TrainConfig, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("stop_at", [3, 6])
+    def test_after_ctrl_c(self, stop_at: int, tiny: TrainConfig, tmp_path: Path) -> None:
+        """Where no checkpoint is due, and in the last step."""
         whole = run(tiny, tmp_path / "whole")
         before = signal.getsignal(signal.SIGINT)
 
         def press(step: int, loss: float) -> None:
-            if step == 3:  # no checkpoint is due here
+            if step == stop_at:
                 signal.raise_signal(signal.SIGINT)
 
-        with pytest.raises(InterruptedTrainingError, match="interrupted after 3 of 6 steps; saved") as stop:
+        with pytest.raises(InterruptedTrainingError, match=f"interrupted after {stop_at} of 6 steps; saved") as stop:
             run(tiny, tmp_path / "cut", Hooks(lambda net: {}, lambda row: None, press))
         assert stop.value.exit_code == 130
         assert signal.getsignal(signal.SIGINT) is before
         diary = Diary()
         assert equal(run(tiny, tmp_path / "cut", diary.hooks()), whole)
-        assert diary.steps == [4, 5, 6]
+        assert diary.steps == list(range(stop_at + 1, 7))
 
     def test_a_second_ctrl_c_does_not_wait(self, tiny: TrainConfig, tmp_path: Path) -> None:
         def press(step: int, loss: float) -> None:

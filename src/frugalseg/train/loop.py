@@ -127,7 +127,7 @@ def fit(
                 window = _Window()
             if progress.step % every == 0 or progress.step == config.steps or interrupted.is_set():
                 save_checkpoint(folder, net, average, optimiser, progress)
-            if interrupted.is_set() and progress.step < config.steps:
+            if interrupted.is_set():  # after the last step too: more may follow, such as a phase or another member
                 raise InterruptedTrainingError(f"interrupted after {progress.step} of {config.steps} steps; saved")
     return average.net
 
