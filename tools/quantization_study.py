@@ -21,7 +21,6 @@ import dataclasses
 import datetime
 import json
 import logging
-import math
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -70,8 +69,11 @@ LOW, LOW_RATE = "-low", 5e-4
 """Variants with this ending have a lower rate: from a fully trained network the one above raises the training loss of
 float weights again."""
 
-LABEL_STEP = 0.0022
+LABEL_STEP = 0.0034
 """Least distance of two labels in the picture, in object Dice."""
+
+LABELS_MB = (0.4, 7.0)
+"""Where the columns of labels end: of few-bit networks, of float ones."""
 
 LARGEST_LOSS = 0.08
 """What lies further below the best is drawn there with its figure, so that the others can be told apart."""
@@ -341,25 +343,35 @@ def _picture(cells: Sequence[dict[str, Any]]) -> bytes:
         if chosen:
             dice = statistics.mean(cell["testA"]["object_dice"] for cell in chosen)
             points.append((dice, variant, *(chosen[0]["bytes"][key] / 1e6 for key in ("plain", "file"))))
-    labels: list[tuple[float, float]] = []
     floor = max((point[0] for point in points), default=1.0) - LARGEST_LOSS
+    columns: dict[float, list[tuple[float, float, str]]] = {}
     for found, variant, plain, stored in sorted(points, reverse=True):
         dice, name = (found, variant) if found >= floor else (floor, f"{variant} ({found:.2f})")
-        axes.plot([plain, stored], [dice, dice], color="#999999", linewidth=1, zorder=1)
-        axes.scatter([plain], [dice], marker="o", facecolors="white", edgecolors="#0072b2", zorder=2)
-        axes.scatter([stored], [dice], marker="o", color="#0072b2", zorder=2)
-        # below the labels beside it, so that none covers another
-        near = [height for size, height in labels if abs(math.log(size / stored)) < 0.4]
-        label_at = min([dice, *(height - LABEL_STEP for height in near)])
-        labels.append((stored, label_at))
-        axes.annotate(name, (stored / 1.06, label_at), ha="right", va="center", fontsize=8)
-    axes.margins(x=0.16)
+        axes.plot([plain, stored], [dice, dice], color="#999999", linewidth=1, zorder=2)
+        axes.scatter([plain], [dice], marker="o", facecolors="white", edgecolors="#0072b2", zorder=3)
+        axes.scatter([stored], [dice], marker="o", color="#0072b2", zorder=3)
+        columns.setdefault(LABELS_MB[stored > LABELS_MB[1]], []).append((dice, stored, name))
+    for place, members in columns.items():
+        heights = _moved_apart([dice for dice, _, _ in members])
+        for (dice, stored, name), height in zip(members, heights, strict=True):
+            axes.plot([place, stored], [height, dice], color="#bbbbbb", linewidth=0.7, zorder=1)
+            axes.annotate(name, (place / 1.03, height), ha="right", va="center", fontsize=8)
+    axes.set_xlim(LABELS_MB[0] / 2, 22)
     axes.set(xscale="log", xlabel="megabytes (open: plain codes, filled: as stored)", ylabel="object Dice, test part A")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def _moved_apart(heights: Sequence[float]) -> list[float]:
+    """Falling heights moved apart, so that labels there do not cover each other, and as little as that takes."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(min(height, placed[-1] - LABEL_STEP) if placed else height)
+    up = statistics.mean(heights) - statistics.mean(placed)
+    return [each + min(up, LABEL_STEP * len(placed) / 2) for each in placed]
 
 
 if __name__ == "__main__":
