@@ -36,12 +36,13 @@ from frugalseg.project import Project
 from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.suggesting import Request, suggest_round
 from frugalseg.rounds.training import MEMBERS, train_round
+from frugalseg.synthetic.slides import write_synthetic_slide
 from frugalseg.train.config import TrainConfig
 
 pytestmark = pytest.mark.slow
 
 N_ANSWERS, N_REPEATS = 20, 3
-TRAIN_KILLS, SUGGEST_KILLS = 15, 5
+TRAIN_KILLS, SUGGEST_KILLS, SLIDE_KILLS = 15, 5, 5
 TINY = TrainConfig(
     net="lite", steps=4, patch_px=32, batch_size=2, threads=1, precision="fp32", validate_every=4, seed=1, device="cpu",
     checkpoint_every=1, pretrained=False, min_confidence=0.0,
@@ -162,6 +163,38 @@ def test_twenty_kills_change_no_suggestion(annotated: Path, tmp_path: Path) -> N
     print(f"{n_kills} kills in {n_finished} projects, {len(left_behind)} different states left behind; {seconds}")
     assert n_kills >= 15, "most moments came after the end; the test shows little"
     assert len(left_behind) > 4, "the kills came at the same places; the test shows little"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+def test_kills_change_no_suggested_window_of_a_slide(tmp_path: Path) -> None:
+    """A cold ``suggest`` reads the windows' pixels and makes images of the chosen ones; both are cut short."""
+    (tmp_path / "slides").mkdir()
+    write_synthetic_slide(tmp_path / "slides" / "s.tif", 4096, 3072, seed=1, pixel_size_um=0.5, tissue=0.5, kind="tiff")
+    write_synthetic_slide(tmp_path / "slides" / "t.tif", 4096, 3072, seed=2, pixel_size_um=0.5, tissue=0.5, kind="tiff")
+    words = ["init", str(tmp_path / "project"), "--images", str(tmp_path / "slides")]
+    subprocess.run([sys.executable, "-m", "frugalseg", *words], check=True, capture_output=True)
+    whole = copy(tmp_path / "project", tmp_path / "whole")
+    began = time.monotonic()
+    expected = suggested(start(whole, "suggest"))
+    seconds = time.monotonic() - began
+    assert len(expected) == 3
+    chance = random.Random(6)
+    n_kills = 0
+    for place in range(SLIDE_KILLS):
+        folder = copy(tmp_path / "project", tmp_path / f"killed-{place}")
+        ended = start(folder, "suggest", (place + chance.random()) / SLIDE_KILLS * seconds)
+        n_kills += ended.code == -signal.SIGKILL
+        assert Project.open(folder).integrity() == ()
+        given = suggested(start(folder, "suggest"))
+        assert [each["image"] for each in given] == [each["image"] for each in expected]
+        # a sum's last bit may depend on where its numbers lie in memory
+        assert [each["similarity"] for each in given] == pytest.approx(
+            [each["similarity"] for each in expected], rel=1e-6
+        )
+        kept, wanted = Project.open(folder), Project.open(whole)
+        assert [each.name for each in kept.images()] == [each.name for each in wanted.images()]
+        assert kept.integrity() == ()
+    assert n_kills >= SLIDE_KILLS // 2, "most moments came after the end; the test shows little"
 
 
 def state(folder: Path) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     comparisons = compare_all(curves)
     about = f"Strategies played through on {args.data.resolve().name}, each image's annotation shown when asked for."
-    page = write_simulation(args.out, curves, comparisons, about)
+    page = write_simulation(args.out, curves, comparisons, about, "windows" if config.window_px else "images")
     if not args.json:
         for each in comparisons:
             area, low, high = each.area

@@ -50,28 +50,38 @@ def _spread(values: Any) -> dict[str, list[float]]:
     return {"mean": values.mean(axis=0).round(5).tolist(), "sd": deviation.round(5).tolist()}
 
 
-def write_simulation(out: Path, curves: Sequence[Curve], comparisons: Sequence[Comparison], about: str) -> Path:
-    """Write ``summary.json``, ``curves.png`` and ``report.html`` into `out`; the page's path."""
-    picture = curves_picture(curves)
+def write_simulation(
+    out: Path, curves: Sequence[Curve], comparisons: Sequence[Comparison], about: str, unit: str = "images"
+) -> Path:
+    """Write ``summary.json``, ``curves.png`` and ``report.html`` into `out`; the page's path.
+
+    Parameters
+    ----------
+    about
+        What was played, in a sentence.
+    unit
+        What budgets count, in the plural: images or windows.
+    """
+    picture = curves_picture(curves, unit)
     write_json(out / "summary.json", summarise(curves, comparisons))
     write_bytes(out / "curves.png", picture)
     page = out / "report.html"
-    alt = "Object Dice against annotated images, a line for each strategy with its spread over seeds"
+    alt = f"Object Dice against annotated {unit}, a line for each strategy with its spread over seeds"
     sections: list[Section] = [
         FigureSection(
             "How good after how many annotations?",
             (Figure(picture, alt),),
             "Lines: means over seeds. Bands: one standard deviation over seeds. The first point is common to all.",
         ),
-        _table(curves),
+        _table(curves, unit),
     ]
-    sections += [_comparison_table(comparisons)] if comparisons else [_no_baseline()]
+    sections += [_comparison_table(comparisons, unit)] if comparisons else [_no_baseline()]
     write_report(page, "Which images to annotate: strategies compared", sections, summary=about, footer="simulate")
     return page
 
 
-def curves_picture(curves: Sequence[Curve]) -> bytes:
-    """Object Dice and object F1 against annotated images, as PNG."""
+def curves_picture(curves: Sequence[Curve], unit: str = "images") -> bytes:
+    """Object Dice and object F1 against annotated images or windows, as PNG."""
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(10, 4.2), dpi=120, layout="constrained")
@@ -85,7 +95,7 @@ def curves_picture(curves: Sequence[Curve]) -> bytes:
             if len(values) > 1:
                 spread = values.std(axis=0, ddof=1)
                 axes.fill_between(curve.budgets, mean - spread, mean + spread, color=colour, alpha=0.12, linewidth=0)
-        axes.set(xlabel="annotated images", title=title)
+        axes.set(xlabel=f"annotated {unit}", title=title)
         axes.grid(alpha=0.3)
         if place == 1:
             axes.legend(frameon=False, fontsize=8)
@@ -94,7 +104,7 @@ def curves_picture(curves: Sequence[Curve]) -> bytes:
     return stream.getvalue()
 
 
-def _table(curves: Sequence[Curve]) -> TableSection:
+def _table(curves: Sequence[Curve], unit: str) -> TableSection:
     rows: list[tuple[str | int | float | None, ...]] = []
     for curve in curves:
         spreads = {name: _spread(curve.figures(name)) for name in FIGURES}
@@ -109,11 +119,11 @@ def _table(curves: Sequence[Curve]) -> TableSection:
                     len(curve.seeds),
                 )
             )
-    columns = ("strategy", "images", "objects", "object Dice", "object F1", "Hausdorff (px)", "s.d. of Dice", "seeds")
+    columns = ("strategy", unit, "objects", "object Dice", "object F1", "Hausdorff (px)", "s.d. of Dice", "seeds")
     return TableSection("Figures", columns, tuple(rows), decimals=(0, 0, 0, 3, 3, 1, 3, 0))
 
 
-def _comparison_table(comparisons: Sequence[Comparison]) -> TableSection:
+def _comparison_table(comparisons: Sequence[Comparison], unit: str) -> TableSection:
     rows = []
     for each in comparisons:
         known = [row for row in each.saved if not math.isnan(row[1])]
@@ -122,11 +132,11 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> TableSection:
         area, low, high = each.area
         rows.append((each.name, each.n_seeds, f"{area:+.4f} [{low:+.4f}, {high:+.4f}]", saved or "–", each.verdict))
     caption = (
-        "Difference of the areas under the curves of object Dice, and the share of annotated images saved at equal"
+        f"Difference of the areas under the curves of object Dice, and the share of annotated {unit} saved at equal"
         " Dice; in brackets 95 % intervals of a paired bootstrap over test images and seeds."
     )
     columns = ("strategy", "seeds", "area against random", "annotation saved", "verdict")
-    return TableSection("Against random images", columns, tuple(rows), caption)
+    return TableSection(f"Against random {unit}", columns, tuple(rows), caption)
 
 
 def _no_baseline() -> TextSection:
