@@ -15,12 +15,12 @@
 #   TORCH         what pip installs first. Another build or version: make demo TORCH=torch==2.13.0+cu130
 #   TORCH_INDEX   a package index for torch alone. On Linux the usual index has the build for NVIDIA GPUs, several GB;
 #                 TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small one for processors.
-#   JOBS          test processes: one more than there are cores, for many tests wait for other processes.
+#   JOBS          test processes of one thread each, as many as there are cores (at most 8)
 
 PYTHON      ?= python3
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?=
-JOBS        ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 1, 8) + 1)' 2>/dev/null || echo 2)
+JOBS        ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() or 1, 8))' 2>/dev/null || echo 2)
 OUT         ?= demo
 DATA        ?=
 PROJECT     ?= project
