@@ -49,6 +49,7 @@ class Server:
 def start_server(
     project: Path,
     *,
+    images: Path | None = None,
     before: list[str] | None = None,
     log: Path | None = None,
     port: int = 0,
@@ -56,7 +57,8 @@ def start_server(
     cwd: Path | None = None,
 ) -> Server:
     """Start a server on a port (0: one that is free), and wait until it listens."""
-    command = [*(before or []), sys.executable, "-m", "frugalseg", "serve", str(project), "--no-browser"]
+    given = [] if images is None else ["--images", str(images)]
+    command = [*(before or []), sys.executable, "-m", "frugalseg", "serve", str(project), *given, "--no-browser"]
     errors = (log or project.parent / "server.log").open("a")
     process = subprocess.Popen(
         [*command, "--port", str(port)],

@@ -17,6 +17,7 @@ from frugalseg.server.app import guarded, make_app
 from frugalseg.server.context import Context
 
 from .builders import HOME, PORT, TOKEN, picture
+from .serving import serving
 
 HEIGHT, WIDTH = 700, 1300
 
@@ -159,3 +160,14 @@ def test_slides_alone_can_be_asked_for_suggestions(tmp_path: Path) -> None:
         project.add_slides(check_slides([tmp_path / "s.tif"], SlideSettings()), ("data", tmp_path))
         assert not client.get("/api/project").json()["first_run"]
         assert client.post("/api/jobs", json={"kind": "suggest"}).status_code == 201
+
+
+def test_a_new_project_takes_slides_as_slides(tmp_path: Path) -> None:
+    """As `init` does: a slide is a place to take windows from, a picture beside it is an image."""
+    write_slide(tmp_path / "data" / "s.tif", picture(0, HEIGHT, WIDTH))
+    Pillow.fromarray(picture(1, 64, 64)).save(tmp_path / "data" / "p.png")
+    with serving(tmp_path / "project", images=tmp_path / "data"):
+        pass
+    project = Project.open(tmp_path / "project")
+    assert [each.path for each in project.slides()] == [tmp_path / "data" / "s.tif"]
+    assert [each.name for each in project.images()] == ["p"]

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from frugalseg.images import Dataset, Sample
     from frugalseg.project import Added, Project, SlideCandidate
 
@@ -49,9 +51,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     fresh = not (args.project / DATABASE).exists()
     if fresh:
         check_new_folder(args.project)
-    dataset, slides = _judge(args)
-    folder = args.images if [each.path for each in slides] != [args.images] else args.images.parent
-    root = (args.root or folder.resolve().name or "images", folder)
+    dataset, slides = judge_folder(
+        args.images, subset=args.subset, groups=args.groups, pixel_size_um=args.pixel_size, window_px=args.window
+    )
+    root = root_of(args.images, slides, args.root)
     if fresh:
         project, added = make_project(args.project, dataset, root, args.classes)
     else:
@@ -73,32 +76,43 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return document
 
 
-def _judge(args: argparse.Namespace) -> tuple[Dataset, tuple[SlideCandidate, ...]]:
+def judge_folder(
+    images: Path,
+    *,
+    subset: str | None = None,
+    groups: str | None = None,
+    pixel_size_um: float | None = None,
+    window_px: int | None = None,
+) -> tuple[Dataset, tuple[SlideCandidate, ...]]:
     """Images and slides of the folder, all looked at; where there are slides, the other pictures are plain images."""
     from frugalseg.errors import InputError, Problem
     from frugalseg.images import Dataset, Sample, image_stem, open_dataset
     from frugalseg.images.tables import read_groups
     from frugalseg.project import SlideSettings, check_slides, divide_folder
 
-    slides, pictures = divide_folder(args.images) if args.images.exists() else ([], [])
+    slides, pictures = divide_folder(images) if images.exists() else ([], [])
     if not slides:
-        given = (("--pixel-size", args.pixel_size), ("--window", args.window))
-        problems = [
-            Problem(flag, f"is for whole slides, and {args.images} holds none") for flag, value in given if value
-        ]
+        given = (("--pixel-size", pixel_size_um), ("--window", window_px))
+        problems = [Problem(flag, f"is for whole slides, and {images} holds none") for flag, value in given if value]
         if problems:
             raise InputError.of(problems)
-        return open_dataset(args.images, subset=args.subset, groups=args.groups), ()
-    if args.subset is not None:
-        raise InputError("--subset", f"is for data sets, and {args.images} holds whole slides")
-    groups = {} if args.groups in (None, "none") else read_groups(Path(args.groups))
-    settings = SlideSettings(args.pixel_size) if args.window is None else SlideSettings(args.pixel_size, args.window)
-    samples = [Sample(image_stem(each), each, None, "all", group=groups.get(image_stem(each))) for each in pictures]
-    checked = check_slides(slides, settings, groups)
+        return open_dataset(images, subset=subset, groups=groups), ()
+    if subset is not None:
+        raise InputError("--subset", f"is for data sets, and {images} holds whole slides")
+    group_of = {} if groups in (None, "none") else read_groups(Path(groups))
+    settings = SlideSettings(pixel_size_um) if window_px is None else SlideSettings(pixel_size_um, window_px)
+    samples = [Sample(image_stem(each), each, None, "all", group=group_of.get(image_stem(each))) for each in pictures]
+    checked = check_slides(slides, settings, group_of)
     names = {each.name.casefold() for each in checked}
     if both := [each for each in samples if each.name.casefold() in names]:
         raise InputError.of(Problem(str(each.image), "has the name of a slide beside it") for each in both)
-    return Dataset(args.images, "slides", tuple(samples)), checked
+    return Dataset(images, "slides", tuple(samples)), checked
+
+
+def root_of(images: Path, slides: Sequence[SlideCandidate], name: str | None = None) -> tuple[str, Path]:
+    """Name and folder of the root under which large files stay; a slide that is named alone lies in its folder."""
+    folder = images.parent if [each.path for each in slides] == [images] else images
+    return name or folder.resolve().name or "images", folder
 
 
 def make_project(

@@ -11,16 +11,17 @@ from typing import Any
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("project", type=Path, metavar="PROJECT", help="folder of the project, made if missing")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="make the project from these images if it has none")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="make the project from these images or slides if it has none"
+    )
     parser.add_argument("--port", type=int, metavar="N", help="port to listen on, 0 for any (default: 8377 or near it)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Make the project if there is none, serve it until Ctrl-C."""
-    from frugalseg.cli.init import make_project
+    from frugalseg.cli.init import judge_folder, make_project, root_of
     from frugalseg.errors import ConfigError
-    from frugalseg.images import open_dataset
     from frugalseg.project import Project
     from frugalseg.project.store import DATABASE, check_new_folder
 
@@ -29,7 +30,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if not (args.project / DATABASE).exists():
         check_new_folder(args.project)
         if args.images is not None:
-            make_project(args.project, open_dataset(args.images), (args.images.resolve().name or "images", args.images))
+            dataset, slides = judge_folder(args.images)
+            root = root_of(args.images, slides)
+            project, _ = make_project(args.project, dataset, root)
+            project.add_slides(slides, root)
         else:
             Project.create(args.project)
     elif args.images is not None:
