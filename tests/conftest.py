@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from narrow_nets import narrow_unet
 
 from frugalseg.locking import FOLDER_VARIABLE
 from frugalseg.shipped import STATE_VARIABLE
@@ -20,4 +21,11 @@ def own_folders() -> Iterator[None]:
     ):
         patch.setenv(FOLDER_VARIABLE, folder)
         patch.setenv(STATE_VARIABLE, folder)
+        yield
+
+
+@pytest.fixture
+def narrow() -> Iterator[None]:
+    """A U-Net with hardly any channels in this test."""
+    with narrow_unet():
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from narrow_nets import narrow_unet
 from torch import Tensor
 
 from frugalseg.ensemble.config import PORTIONS, EnsembleConfig
@@ -35,10 +35,8 @@ SHARED = EnsembleConfig(members=2, quantize_steps=4, shared_trunk=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
-    """The U-Net with hardly any channels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-        torch.set_num_threads(1)
+    """In all tests, and in what they share."""
+    with narrow_unet():
         yield
 
 

@@ -14,6 +14,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from narrow_nets import narrow_unet
 from packed_nets import card, image, normalised, settled_net
 from PIL import Image
 
@@ -35,8 +36,7 @@ WIDE = unet.CHANNELS
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
     """A `unet` that is soon packed and compiled."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugalseg.nets.unet.CHANNELS", (8, 16, 32, 64, 512))
+    with narrow_unet((8, 16, 32, 64, 512)):
         yield
 
 

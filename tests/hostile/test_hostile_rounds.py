@@ -26,7 +26,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from annotated_projects import annotated_project
 
 from frugalseg.ensemble.config import EnsembleConfig
@@ -70,12 +69,8 @@ def answers(folder: Path) -> list[tuple[str, float | None, float | None]]:
     return [(pick.name, pick.uncertainty, pick.similarity) for pick in answer.suggestions]
 
 
-def test_the_same_seed_gives_the_same_suggestions(
-    annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_seed_gives_the_same_suggestions(annotated: Path, tmp_path: Path, narrow: None) -> None:
     """One trained round asked twenty times, and three rounds from scratch."""
-    monkeypatch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-    torch.set_num_threads(1)
     config = dataclasses.replace(TINY, net="unet")
     given = []
     for repeat in range(N_REPEATS):

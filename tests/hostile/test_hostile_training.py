@@ -247,11 +247,9 @@ def small_disk(folder: Path, size_kib: int) -> Iterator[Path]:
 
 
 def test_full_disk_costs_one_line_and_no_checkpoint(
-    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], narrow: None
 ) -> None:
     """A third checkpoint does not fit on the disk; the two before are whole, and with room training goes on."""
-    monkeypatch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-    torch.set_num_threads(1)
     flags = [*FLAGS, "--net", "unet"]
     assert main(["train", str(glands), "--out", str(tmp_path / "roomy"), *flags]) == 0
     one = (tmp_path / "roomy" / "checkpoints" / f"step-{STEPS:08d}.safetensors").stat().st_size // 1024

@@ -12,7 +12,6 @@ from typing import Any
 import annotated_projects
 import numpy as np
 import pytest
-import torch
 
 from frugalseg.cli import main
 from frugalseg.images import read_label_map
@@ -31,10 +30,7 @@ FLAGS = ["--net", "unet", "--steps", "4", "--patch-px", "32", "--batch-size", "2
          "serial"]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture(scope="session")

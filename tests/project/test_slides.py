@@ -106,7 +106,7 @@ def test_problems_are_named_and_nothing_is_added(folder: Path, tmp_path: Path) -
 
 
 def test_a_folder_can_be_a_slide(tmp_path: Path) -> None:
-    pytest.importorskip("zarr")
+    pytest.importorskip("zarr", reason="needs zarr, of the extra wsi")
     write_synthetic_slide(tmp_path / "data" / "z.ome.zarr", 512, 400, seed=1, tissue=1.0, kind="ome-zarr")
     project = with_slides(tmp_path / "data", *divide_folder(tmp_path / "data")[0])
     (slide,) = project.slides()

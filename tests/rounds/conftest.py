@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+from narrow_nets import narrow_unet
 
 from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.executors import open_executor
@@ -24,22 +23,6 @@ TINY = TrainConfig(
 )  # fmt: skip
 FLOATS = EnsembleConfig(members=2, method="none")
 N_IMAGES = 8
-
-
-@contextlib.contextmanager
-def narrow_unet() -> Iterator[None]:
-    """The U-Net with hardly any channels, as long as the block runs: tests of other modules want the whole one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-        torch.set_num_threads(1)
-        yield
-
-
-@pytest.fixture
-def narrow() -> Iterator[None]:
-    """A narrow U-Net in this test."""
-    with narrow_unet():
-        yield
 
 
 @pytest.fixture(scope="session")

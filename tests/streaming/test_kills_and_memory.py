@@ -16,8 +16,8 @@ from frugalseg.synthetic import write_synthetic_slide
 
 from .test_run import contents
 
-pytest.importorskip("pyarrow")
-pytest.importorskip("zarr")
+pytest.importorskip("pyarrow", reason="needs pyarrow, of the extra wsi")
+pytest.importorskip("zarr", reason="needs zarr, of the extra wsi")
 
 SCRIPT = Path(__file__).parent / "slide_run.py"
 LIMIT = 1400 * 2**20

@@ -27,8 +27,8 @@ from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
 from frugalseg.synthetic import synthetic_glands
 
-parquet = pytest.importorskip("pyarrow.parquet")
-zarr = pytest.importorskip("zarr")
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the extra wsi")
+zarr = pytest.importorskip("zarr", reason="needs zarr, of the extra wsi")
 
 CARD = ModelCard("lite", ("gland",), 0.5, 0.5, 60.0, InstanceSettings(min_area=20))
 DONE = [suffix for suffix, _ in OUTPUTS.values()]
@@ -166,7 +166,7 @@ def test_zarr_holds_labels_beside_the_image(whole):
 
 
 def test_zarr_by_another_reader(whole):
-    models = pytest.importorskip("ome_zarr_models.v04")
+    models = pytest.importorskip("ome_zarr_models.v04", reason="needs ome-zarr-models")
     group = zarr.open_group(whole[2] / "x.ome.zarr", mode="r")
     assert models.Image.from_zarr(group).attributes.multiscales[0].axes
     models.ImageLabel.from_zarr(group["labels/objects"])

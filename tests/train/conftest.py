@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from frugalseg.images import write_image, write_label_map
 from frugalseg.synthetic import write_synthetic_dataset
@@ -18,13 +17,6 @@ TINY = TrainConfig(
     net="unet", steps=6, patch_px=32, batch_size=2, threads=1, precision="fp32", image_scale=0.5, validation=0.25,
     validate_every=2, seed=1, device="cpu",
 )  # fmt: skip
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The U-Net with hardly any channels; everything else as it is."""
-    monkeypatch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from narrow_nets import narrow_unet
 
 from frugalseg.cli import main
 from frugalseg.errors import ConfigError, InputError
@@ -28,9 +29,8 @@ TINY = TrainConfig(steps=3, batch_size=2, patch_px=64, threads=1, pretrained=Fal
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
-    """A network whose steps take next to no time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugalseg.nets.unet.CHANNELS", (4, 8, 8, 8, 8))
+    """In all tests, and in what they share."""
+    with narrow_unet():
         yield
 
 
