@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from frugalseg.arrays import LabelMap, Mask, ProbabilityMap
+from frugalseg.rejector import CANDIDATE_AREA, Rejector, object_features
 
 EIGHT = np.ones((3, 3), dtype=bool)
 """Neighbourhood of connected components: sides and corners."""
@@ -39,7 +42,9 @@ class InstanceSettings:
         measured as if they were :data:`CUT_FACTOR` times larger, here and below.
     min_confidence
         So are objects below `DOUBTED` times that area whose mean foreground probability is below this: small false
-        objects are seen with doubt.
+        objects are seen with doubt. Without a meaning where there is a rejector.
+    rejector
+        Judges every object instead, where there is one.
     """
 
     threshold: float = 0.5
@@ -47,6 +52,7 @@ class InstanceSettings:
     core_threshold: float = 0.5
     min_area: float = 0.0
     min_confidence: float = 0.0
+    rejector: Rejector | None = None
 
     def __post_init__(self) -> None:
         for name in ("threshold", "core_threshold", "border_weight", "min_confidence"):
@@ -54,6 +60,24 @@ class InstanceSettings:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if self.min_area < 0:
             raise ValueError(f"min_area must not be negative, not {self.min_area}")
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any]) -> InstanceSettings:
+        """What :meth:`to_document` gave; ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        rejector = value.get("rejector")
+        return cls(**{**value, "rejector": None if rejector is None else Rejector.from_document(rejector)})
+
+    def candidates(self) -> InstanceSettings:
+        """Settings that keep every object that a rejector is to judge: what one is fitted to."""
+        return replace(self, min_area=CANDIDATE_AREA * self.min_area, min_confidence=0.0, rejector=None)
+
+    def with_rejector(self, rejector: Rejector) -> InstanceSettings:
+        """The candidates of these settings, judged by a rejector."""
+        return replace(self.candidates(), rejector=rejector)
+
+    def to_document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "rejector": None if self.rejector is None else self.rejector.to_document()}
 
 
 def foreground(probabilities: ProbabilityMap) -> NDArray[np.float32]:
@@ -76,7 +100,11 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
-    return _confident(tidy(labels, settings.min_area), front, settings)
+    labels = tidy(labels, settings.min_area)
+    if settings.rejector is not None:
+        kept = settings.rejector.probabilities(object_features(labels, probabilities)) > settings.rejector.threshold
+        return _keep(labels, np.append(False, kept))
+    return _confident(labels, front, settings)
 
 
 def _confident(labels: LabelMap, front: NDArray[np.float32], settings: InstanceSettings) -> LabelMap:
@@ -87,6 +115,11 @@ def _confident(labels: LabelMap, front: NDArray[np.float32], settings: InstanceS
     sums = np.bincount(labels.ravel(), weights=front.ravel())
     sizes = areas * np.where(_cut(labels, len(areas)), CUT_FACTOR, 1.0)
     keep = (sums >= settings.min_confidence * areas) | (sizes >= DOUBTED * settings.min_area)
+    return _keep(labels, keep)
+
+
+def _keep(labels: LabelMap, keep: Mask) -> LabelMap:
+    """The objects whose numbers are to be kept, numbered anew in the same order."""
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
@@ -110,9 +143,8 @@ def _large_components(mask: Mask, min_area: float) -> tuple[LabelMap, int]:
     labels, n = _components(mask)
     areas = np.bincount(labels.ravel(), minlength=n + 1)
     keep = areas >= max(min_area, 1)
-    keep[0] = False
-    renumber = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return renumber[labels], int(keep.sum())
+    kept = _keep(labels, keep)
+    return kept, int(keep.sum())
 
 
 def _split(
@@ -172,8 +204,13 @@ def object_classes(labels: LabelMap, probabilities: ProbabilityMap) -> dict[int,
     return {label: int(np.argmax(means[:-1])) for label, means in _object_means(labels, probabilities).items()}
 
 
-def object_confidences(labels: LabelMap, probabilities: ProbabilityMap) -> dict[int, float]:
-    """Mean foreground probability over each object's pixels, 0 to 1."""
+def object_confidences(
+    labels: LabelMap, probabilities: ProbabilityMap, rejector: Rejector | None = None
+) -> dict[int, float]:
+    """Probability of each object, 0 to 1: that of the rejector, or the mean foreground probability over its pixels."""
+    if rejector is not None:
+        found = rejector.probabilities(object_features(labels, probabilities))
+        return {label: float(value) for label, value in enumerate(found, start=1)}
     return {label: float(sum(means[:-1])) for label, means in _object_means(labels, probabilities).items()}
 
 

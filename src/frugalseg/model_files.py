@@ -112,7 +112,7 @@ def read_card(folder: Path) -> ModelCard:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("format") != FORMAT:
             raise InputError(path, f"has another format than {FORMAT}, the one this version reads")
-        document["instances"] = InstanceSettings(**document["instances"])
+        document["instances"] = InstanceSettings.from_document(document["instances"])
         if document.get("quantization") is not None:
             document["quantization"] = QuantSpec.from_document(document["quantization"])
         if document.get("familiarity") is not None:

@@ -156,7 +156,7 @@ def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings:
     return Segmented(
         labels=to_full_size(labels, probabilities, height, width, settings),
         classes=object_classes(labels, probabilities),
-        confidences=object_confidences(labels, probabilities),
+        confidences=object_confidences(labels, probabilities, settings.rejector),
         probabilities=probabilities,
     )
 

@@ -19,6 +19,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.quant.spec import METHODS, Granularity, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout, Codes, QuantizedTensor
+from frugalseg.rejector import Rejector
 
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
@@ -31,7 +32,12 @@ def card() -> ModelCard:
         pixel_size_um=0.62,
         object_diameter_px=130.25,
         instances=InstanceSettings(
-            threshold=0.4, border_weight=0.75, core_threshold=0.6, min_area=20, min_confidence=0.25
+            threshold=0.4,
+            border_weight=0.75,
+            core_threshold=0.6,
+            min_area=20,
+            min_confidence=0.25,
+            rejector=Rejector((0.5, -1.0, 8.0, 0.25, -3.0, 2.0, 1.5), -6.5, 0.45),
         ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),
         familiarity=familiarity(),

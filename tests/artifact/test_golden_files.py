@@ -83,8 +83,8 @@ SMALLEST = Artifact(
     graph=b"ONNX",
 )
 DOCUMENT = (
-    '{"class_names":["gland"],"familiarity":null,"format":2,"graph":"plain","halo_px":16,'
-    '"instances":{"border_weight":1.0,"core_threshold":0.5,"min_area":8.0,"min_confidence":0.0,"threshold":0.5},'
+    '{"class_names":["gland"],"familiarity":null,"format":3,"graph":"plain","halo_px":16,'
+    '"instances":{"border_weight":1.0,"core_threshold":0.5,"min_area":8.0,"min_confidence":0.0,"rejector":null,"threshold":0.5},'
     '"licence":"CC0-1.0",'
     '"members":[{"activations":{},"weights":[{"axes":[],"bits":3,"coding":"plain","levels":"inq","name":"w",'
     '"shape":[2,2],"view":[2,2]}]}],'
@@ -96,9 +96,9 @@ HEADER = (
     '"0/w#codes":{"data_offsets":[12,14],"dtype":"U8","shape":[2]},'
     '"0/w#scale":{"data_offsets":[0,4],"dtype":"F32","shape":[1]},'
     '"__metadata__":{"frugalseg":"' + DOCUMENT.replace('"', '\\"') + '","sha256":"DIGEST"},'
-    '"graph":{"data_offsets":[14,18],"dtype":"U8","shape":[4]}}  '
+    '"graph":{"data_offsets":[14,18],"dtype":"U8","shape":[4]}}'
 )
-DIGEST = "9a7eab8cd6daea90fc1f49495658d67bbd5660dcbf74055dbc7cd7721b29d58f"
+DIGEST = "bd49a773e0aae032adbebd902e35da15adafdc3900c25e3eb4d47a0810e8b519"
 DATA = (
     b"\x00\x00\x00\x3f"  # the scale, 0.5
     b"\x00\x00\x00\x80\x00\x00\xc0\x3f"  # b: -0.0, 1.5
@@ -108,7 +108,7 @@ DATA = (
 
 
 def smallest(digest: str) -> bytes:
-    return b"\xa8\x03\x00\x00\x00\x00\x00\x00" + HEADER.replace("DIGEST", digest).encode() + DATA
+    return b"\xb8\x03\x00\x00\x00\x00\x00\x00" + HEADER.replace("DIGEST", digest).encode() + DATA
 
 
 def test_the_smallest_file_byte_by_byte() -> None:
@@ -119,7 +119,7 @@ def test_the_smallest_file_byte_by_byte() -> None:
 
 def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     sizes = measure_artifact(smallest(DIGEST), "x")
-    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (962, 8 + 0x3A8, 4)
+    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (978, 8 + 0x3B8, 4)
     assert sizes.n_values == 6
     codes, floats = sizes.tensors
     assert (codes.member, codes.name, codes.shape, codes.n_values, codes.bits) == (0, "w", (2, 2), 4, 3)
@@ -128,7 +128,7 @@ def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     assert codes.float32_bytes == 16
     assert (floats.name, floats.bits, floats.coding, floats.stored_bytes, floats.entropy) == ("b", None, "F32", 8, None)
     assert sizes.bits_per_value == 8 * 14 / 6
-    assert sizes.ratio_to_float32 == 24 / 962
+    assert sizes.ratio_to_float32 == 24 / 978
 
 
 def test_the_sizes_of_compressed_codes_name_what_was_saved() -> None:

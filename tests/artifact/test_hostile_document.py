@@ -24,6 +24,10 @@ def setting(key: str, **fields: object) -> bytes:
     return changed(GOOD, **{key: {**document_of(GOOD)[key], **fields}})
 
 
+def rejector(**fields: object) -> bytes:
+    return setting("instances", rejector={**document_of(GOOD)["instances"]["rejector"], **fields})
+
+
 def without(key: str) -> bytes:
     document = document_of(GOOD)
     del document[key]
@@ -43,12 +47,19 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "repeated key": (raw_document('{"format":1,"format":2}'), "'format' twice"),
     "deep": (raw_document(DEEP), "too deep"),
     "infinite": (raw_document('{"format":Infinity}'), "Infinity for a number"),
-    "newer format": (changed(GOOD, format=3), "has format 3; this version of frugalseg reads formats up to 2"),
-    "newer format, all else unknown": (raw_document('{"format":4,"x":[]}'), "has format 4"),
+    "newer format": (changed(GOOD, format=4), "has format 4; this version of frugalseg reads formats up to 3"),
+    "newer format, all else unknown": (raw_document('{"format":5,"x":[]}'), "has format 5"),
     "format 0": (changed(GOOD, format=0), "which format"),
     "format true": (changed(GOOD, format=True), "which format"),
     "format 1.0": (changed(GOOD, format=1.0), "which format"),
     "a key of format 2 in format 1": (changed(GOOD, format=1), "'familiarity' in its description"),
+    "a key of format 3 in format 2": (changed(GOOD, format=2), "'rejector' in instances"),
+    "rejector a number": (setting("instances", rejector=1), "1 for instances.rejector"),
+    "rejector of six weights": (rejector(weights=[0] * 6), "rejector that cannot be: a rejector has 7 weights, not 6"),
+    "rejector with a text": (rejector(weights=["a"] * 7), "for instances.rejector.weights"),
+    "rejector with a huge bias": (rejector(bias=1e10), "for instances.rejector.bias"),
+    "rejector with threshold 2": (rejector(threshold=2), "for instances.rejector.threshold"),
+    "rejector with another key": (rejector(x=1), "'x' in instances.rejector"),
     "familiarity of nine numbers": (setting("familiarity", mean=[0] * 9), "familiarity that cannot be"),
     "familiarity with a text": (setting("familiarity", spread=["a"] * 10), "for familiarity"),
     "familiarity without spread": (setting("familiarity", spread=[0] * 10), "familiarity that cannot be"),

@@ -232,7 +232,7 @@ def test_float_tensors_lie_aligned() -> None:
 
 def test_the_format_lists_every_field_of_what_it_stores() -> None:
     """A field added to a card or to the instance settings needs a decision: it would be lost, or break old files."""
-    assert set(_INSTANCES) == {field.name for field in dataclasses.fields(InstanceSettings)}
+    assert {*_INSTANCES, "rejector"} == {field.name for field in dataclasses.fields(InstanceSettings)}
     in_card = {field.name for field in dataclasses.fields(ModelCard)}
     rest = {"format", "normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"}
     assert {*_KEYS, *_SINCE_2} == in_card | rest

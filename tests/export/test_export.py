@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,10 +23,12 @@ from frugalseg.artifact import read_artifact
 from frugalseg.cli import main
 from frugalseg.engines.cache import CACHE_VARIABLE
 from frugalseg.images import write_image
+from frugalseg.model_files import read_card
 from frugalseg.nets import SegmentationNet, unet
 from frugalseg.quant import QuantSpec
 from frugalseg.quant.freezing import advance_portion
 from frugalseg.quant.layers import effective_weights
+from frugalseg.rejector import Rejector
 from frugalseg.train.folder import finish
 
 INQ = QuantSpec.from_document({"method": "inq", "bits": 5})
@@ -144,6 +147,32 @@ class TestPacked:
             a, b, c = (np.asarray(Image.open(tmp_path / out / f"tissue {seed}.png")) for out in "abc")
             assert ((a > 0) == (b > 0)).mean() >= 0.9999
             np.testing.assert_array_equal(a, c)
+
+    def test_a_rejector_goes_into_the_file(
+        self, quantized: tuple[Path, SegmentationNet], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Every object gets the probability that it gives, and one that believes nothing leaves nothing."""
+        written = {"all": 3.0, "none": -3.0}
+        for name, bias in written.items():
+            rejector = {"format": 1, "weights": [0] * 7, "bias": bias, "threshold": 0.4}
+            (tmp_path / f"{name}.json").write_text(json.dumps(rejector))
+            out = tmp_path / f"{name}.fseg"
+            assert main(["export", str(quantized[0]), "--out", str(out), "--no-int8", "--rejector",
+                         str(tmp_path / f"{name}.json")]) == 0  # fmt: skip
+            before = read_card(quantized[0]).instances
+            assert read_artifact(out).card.instances == before.with_rejector(Rejector((0.0,) * 7, bias, 0.4))
+            assert main(["predict", str(out), str(images), "--out", str(tmp_path / name), "--precision", "fp32"]) == 0
+        rows = (tmp_path / "all" / "objects.csv").read_text().splitlines()
+        place = rows[0].split(",").index("confidence")
+        assert len(rows) > 1
+        assert {row.split(",")[place] for row in rows[1:]} == {str(round(1 / (1 + math.exp(-3)), 4))}
+        assert len((tmp_path / "none" / "objects.csv").read_text().splitlines()) == 1
+        capsys.readouterr()
+        command = ["export", tmp_path / "all.fseg", "--format", "onnx", "--out", tmp_path / "m.onnx"]
+        assert main([*map(str, command), "--rejector", str(tmp_path / "all.json")]) == 2
+        assert "keeps what it was packed with" in capsys.readouterr().err
+        assert main([*map(str, command), "--rejector", str(tmp_path)]) == 2
+        assert "rejector.json: no such file" in capsys.readouterr().err
 
     def test_an_ensemble_is_one_file(self, images: Path, tmp_path: Path) -> None:
         for seed in (0, 1):

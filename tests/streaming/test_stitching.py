@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 import frugalseg.streaming.objects as objects_module
 from frugalseg.instances import InstanceSettings, in_reading_order
+from frugalseg.rejector import Rejector
 from frugalseg.segmentation import segment
 from frugalseg.streaming.plan import Rect
 
 from .builders import HalfPrecision, field, painted, stream
 
 SEAMS = []
+REJECTOR = Rejector((1.0, -0.5, 4.0, 2.0, 3.0, -2.0, 1.0), -8.0, 0.4)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,7 @@ def assert_same(image, folder, how, **tiling):
     return plan
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     size=st.tuples(st.integers(1, 140), st.integers(1, 140)),
     seed=st.integers(0, 2**32),
@@ -64,6 +66,7 @@ def assert_same(image, folder, how, **tiling):
         border_weight=st.sampled_from([0.0, 1.0]),
         min_area=st.sampled_from([0, 5, 40]),
         min_confidence=st.sampled_from([0.0, 0.6]),
+        rejector=st.sampled_from([None, REJECTOR]),
     ),
     n_classes=st.sampled_from([1, 2]),
 )

@@ -11,14 +11,34 @@ import numpy as np
 import pytest
 
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.images import read_label_map
+from frugalseg.images import read_label_map, write_image, write_label_map
+from frugalseg.rejector import FEATURES
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
-from frugalseg.train.folds import FOLDS, fold_folders, train_folds
+from frugalseg.train.folds import FOLDS, REJECTOR, fold_folders, read_rejector, train_folds
 from frugalseg.train.plan import DataChoice
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images of large and small dark discs, of which only the large ones are annotated."""
+    root = tmp_path_factory.mktemp("discs")
+    rows, columns = np.mgrid[:128, :160]
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        image, mask = np.full((128, 160, 3), 230.0), np.zeros((128, 160), np.int32)
+        for place in range(20):
+            y, x = 16 + 32 * (place // 5), 16 + 32 * (place % 5)
+            radius = 12 if rng.random() < 0.5 else 6
+            inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            image[inside] = 60
+            mask[inside & (radius == 12)] = place + 1
+        write_image(root / "images" / f"d{index}.png", (image + rng.integers(-8, 9, image.shape)).astype(np.uint8))
+        write_label_map(root / "masks" / f"d{index}.png", mask)
+    return root
 
 
 class TestFolds:
@@ -88,6 +108,34 @@ class TestFolds:
         (tmp_path / FOLDS).write_text(content)
         with pytest.raises(InputError, match=r"folds\.json: "):
             fold_folders(tmp_path)
+
+    def test_too_few_objects_give_no_rejector(self, one_step: TrainConfig, glands: Path, tmp_path: Path) -> None:
+        (tmp_path / REJECTOR).write_text("of an earlier run")
+        out = tmp_path / "folds"
+        assert train_folds(one_step, DataChoice(glands), out, 2)["with_rejector"] is None
+        with pytest.raises(InputError, match=r"rejector\.json: no such file; 'frugalseg train --folds' makes one"):
+            read_rejector(out)
+
+    @pytest.mark.parametrize(
+        "content", ["", "[]", '{"format": 2}', '{"format": 1, "weights": [1], "bias": 0, "threshold": 0}']
+    )
+    def test_a_damaged_rejector_is_one_line(self, content: str, tmp_path: Path) -> None:
+        (tmp_path / REJECTOR).write_text(content)
+        with pytest.raises(InputError, match=r"rejector\.json: "):
+            read_rejector(tmp_path)
+
+    def test_a_rejector_learns_what_is_not_annotated(self, tiny: TrainConfig, discs: Path, tmp_path: Path) -> None:
+        """Small discs look like large ones and are not annotated: the network finds many, the rejector fewer."""
+        config = dataclasses.replace(
+            tiny, steps=20, validate_every=20, patch_px=64, image_scale=1.0, learning_rate=6e-3, min_confidence=0.0
+        )
+        document = train_folds(config, DataChoice(discs), tmp_path / "cv", 2)
+        before, after = document["pooled"], document["with_rejector"]["pooled"]
+        assert before["n_objects_pred"] > 1.2 * before["n_objects_truth"]
+        assert after["object_f1"] > before["object_f1"] + 0.1
+        weights = dict(zip(FEATURES, read_rejector(tmp_path / "cv").weights, strict=True))
+        assert weights["log_area"] > 0
+        assert document["with_rejector"]["by_fold"][0]["n_images"] == 3
 
     def test_without_groups_a_warning_says_so(
         self, one_step: TrainConfig, coloured_squares: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

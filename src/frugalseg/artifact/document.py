@@ -21,8 +21,9 @@ from frugalseg.model_files import ModelCard
 from frugalseg.quant.packing import MAX_BITS
 from frugalseg.quant.spec import METHODS, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout
+from frugalseg.rejector import Rejector
 
-FORMAT = 2
+FORMAT = 3
 """The newest format that this version reads, and the one it writes."""
 
 STORED_LEVELS = "stored"
@@ -35,10 +36,11 @@ _KEYS = (
     *("normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"),
 )
 _SINCE_2 = ("familiarity",)
-"""Keys that a description of format 1 does not have."""
+"""Keys that a description of format 1 does not have; formats before 3 have no rejector among the instances."""
 
 _FAMILIARITY = ("mean", "spread", "precision", "threshold")
 _INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
+_REJECTOR = ("weights", "bias", "threshold")
 _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
 _SMALLEST = np.finfo(np.float64).tiny
@@ -128,7 +130,10 @@ def format_document(document: Document) -> str:
             "scale": float(card.scale),
             "pixel_size_um": None if card.pixel_size_um is None else float(card.pixel_size_um),
             "object_diameter_px": float(card.object_diameter_px),
-            "instances": {key: float(getattr(settings, key)) for key in _INSTANCES},
+            "instances": {
+                **{key: float(getattr(settings, key)) for key in _INSTANCES},
+                "rejector": None if settings.rejector is None else settings.rejector.to_document(),
+            },
             "quantization": None if card.quantization is None else asdict(card.quantization),
             "familiarity": None if card.familiarity is None else asdict(card.familiarity),
             "normalisation": {"mean": float(document.mean), "divisor": float(document.divisor)},
@@ -151,7 +156,8 @@ def parse_document(text: str) -> Document:
         The text is of a newer format, or anything in it cannot be.
     """
     value = strict_json.loads(text)
-    keys = _KEYS if _check_format(value) == 1 else (*_KEYS, *_SINCE_2)
+    number = _check_format(value)
+    keys = _KEYS if number == 1 else (*_KEYS, *_SINCE_2)
     value = fields.record(value, keys, "its description")
     normalisation = fields.record(value["normalisation"], ("mean", "divisor"), "normalisation")
     require(isinstance(value["licence"], str) and bool(value["licence"]), "names no licence of its weights")
@@ -161,7 +167,7 @@ def parse_document(text: str) -> Document:
     members = fields.listed(value["members"], "members")
     require(len(members) > 0, "has no members")
     return Document(
-        card=_card(value),
+        card=_card(value, number),
         stride=fields.integer(value["stride"], "stride", 1, _MAX_STRIDE_PX),
         halo_px=fields.integer(value["halo_px"], "halo_px", 0, _MAX_HALO_PX),
         licence=value["licence"],
@@ -185,11 +191,11 @@ def _check_format(value: Any) -> int:
     return number
 
 
-def _card(value: Mapping[str, Any]) -> ModelCard:
+def _card(value: Mapping[str, Any], number: int) -> ModelCard:
     names = [fields.line(name, "class_names") for name in fields.listed(value["class_names"], "class_names")]
     require(0 < len(names) <= _MAX_CLASSES, f"has {len(names)} classes; there are 1 to {_MAX_CLASSES}")
     require(len(set(names)) == len(names), "has two classes of the same name")
-    settings = fields.record(value["instances"], _INSTANCES, "instances")
+    settings = fields.record(value["instances"], _INSTANCES if number < 3 else (*_INSTANCES, "rejector"), "instances")
     limits = {"min_area": _LARGE}
     size = value["pixel_size_um"]
     return ModelCard(
@@ -199,11 +205,27 @@ def _card(value: Mapping[str, Any]) -> ModelCard:
         pixel_size_um=None if size is None else fields.number(size, "pixel_size_um", _SMALLEST, _LARGE),
         object_diameter_px=fields.number(value["object_diameter_px"], "object_diameter_px", _SMALLEST, _LARGE),
         instances=InstanceSettings(
-            **{key: fields.number(settings[key], f"instances.{key}", 0, limits.get(key, 1)) for key in _INSTANCES}
+            **{key: fields.number(settings[key], f"instances.{key}", 0, limits.get(key, 1)) for key in _INSTANCES},
+            rejector=_rejector(settings.get("rejector")),
         ),
         quantization=_quantization(value["quantization"]),
         familiarity=_familiarity(value.get("familiarity")),
     )
+
+
+def _rejector(value: Any) -> Rejector | None:
+    if value is None:
+        return None
+    entry = fields.record(value, _REJECTOR, "instances.rejector")
+    weights = fields.listed(entry["weights"], "instances.rejector.weights")
+    try:
+        return Rejector(
+            tuple(fields.number(weight, "instances.rejector.weights", -_LARGE, _LARGE) for weight in weights),
+            fields.number(entry["bias"], "instances.rejector.bias", -_LARGE, _LARGE),
+            fields.number(entry["threshold"], "instances.rejector.threshold", 0, 1),
+        )
+    except ValueError as error:
+        raise FormatError(f"has a rejector that cannot be: {error}") from None
 
 
 def _familiarity(value: Any) -> Familiarity | None:

@@ -25,6 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate", type=Path, metavar="DIR", help="folder of images to take the ranges from instead"
     )
+    parser.add_argument(
+        "--rejector", type=Path, metavar="DIR",
+        help="cross-validation ('frugalseg train --folds') whose rejector of false objects goes into the file",
+    )  # fmt: skip
     parser.add_argument("--licence", default=None, metavar="TEXT", help="of the weights, kept in the file")
 
 
@@ -46,6 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             int8=args.int8,
             images=args.calibrate,
             licence=args.licence or NOT_STATED,
+            rejector=args.rejector,
             advance=status.update,
         )
     if not args.json:

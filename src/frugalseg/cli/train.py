@@ -141,10 +141,12 @@ def _train_both(
 
 
 def _print_folds(document: dict[str, Any]) -> None:
-    """Pooled figures of the held-out images, then those of each category and fold."""
+    """Pooled figures of the held-out images, then those of each category and fold, and what the rejector does."""
     rows = [("held out, pooled", document["pooled"])]
     rows += list(document["by_category"].items()) if len(document["by_category"]) > 1 else []
     rows += [(f"fold {index}", figures) for index, figures in enumerate(document["by_fold"])]
+    if document["with_rejector"]:
+        rows.append(("with the rejector", document["with_rejector"]["pooled"]))
     print(f"{'':18}  images  object F1  object Dice  Hausdorff (px)")
     for name, figures in rows:
         f1, dice, hausdorff = (figures[key] for key in ("object_f1", "object_dice", "object_hausdorff"))

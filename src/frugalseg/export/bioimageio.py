@@ -189,7 +189,7 @@ def _describe(artifact: Artifact, folder: Path) -> Any:
         inputs=[image],
         outputs=[maps],
         weights=v0_5.WeightsDescr(onnx=v0_5.OnnxWeightsDescr(source=folder / "network.onnx", opset_version=OPSET)),
-        config=v0_5.Config(frugalseg={"scale": card.scale, "instances": dict(vars(card.instances))}),
+        config=v0_5.Config(frugalseg={"scale": card.scale, "instances": card.instances.to_document()}),
     )
 
 

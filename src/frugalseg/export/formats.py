@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
 from frugalseg.export.packing import member_folders, pack_runs
 from frugalseg.graphs import float_model, int8_model
+from frugalseg.train.folds import read_rejector
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def export_model(
     int8: bool | None = None,
     images: Path | None = None,
     licence: str = NOT_STATED,
+    rejector: Path | None = None,
     advance: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Write finished runs as a file of another format.
@@ -67,6 +69,8 @@ def export_model(
         A folder of images to calibrate on; the training images of the first run by default.
     licence
         Of the weights.
+    rejector
+        A cross-validation whose rejector of false objects goes into the file, or such a rejector's file.
     advance
         Told what is being done.
 
@@ -80,17 +84,23 @@ def export_model(
         raise ConfigError("format", f"{file_format} holds float weights only; choose fseg, onnx or openvino for INT8")
     if int8 is False and images is not None:
         raise ConfigError("int8", "images to calibrate on are of no use without INT8")
+    judge = None if rejector is None else read_rejector(rejector)
     if out.is_dir():
         raise InputError(out, "is a folder, not a file to write")
     suffix = FORMATS[file_format].suffix
     if out.suffix != suffix:
         raise InputError(out, f"has another suffix than {suffix}, which {file_format} has")
     if len(runs) == 1 and runs[0].is_file() and file_format not in ("fseg", "torchscript"):
+        if judge is not None:
+            raise ConfigError("rejector", "goes with run folders; a packed file keeps what it was packed with")
         return _export_packed(runs[0], out, file_format, wants_int8, images)
     folders = member_folders(runs)
     if file_format != "fseg" and len(folders) > 1:
         raise ConfigError("format", f"{file_format} holds one network; an ensemble goes into one fseg file")
     artifact = pack_runs(runs, licence=licence)
+    if judge is not None:
+        instances = artifact.card.instances.with_rejector(judge)
+        artifact = replace(artifact, card=replace(artifact.card, instances=instances))
     calibration = None
     if wants_int8 or (int8 is None and file_format == "fseg"):
         try:

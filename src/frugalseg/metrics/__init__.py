@@ -47,6 +47,7 @@ from frugalseg.metrics.scores import (
     object_hausdorff,
     pool,
     score_image,
+    true_objects,
 )
 from frugalseg.metrics.sums import interval, pooled
 
@@ -63,4 +64,5 @@ __all__ = [
     "pool",
     "pooled",
     "score_image",
+    "true_objects",
 ]

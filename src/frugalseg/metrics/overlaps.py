@@ -88,7 +88,9 @@ def partner_dice(own: Floats, other: Floats, partners: Partners) -> Floats:
     return np.asarray(2 * partners.shared / (own + partner_area))  # without partner, shared is 0 and so is the Dice
 
 
-def true_positives(area_truth: Floats, to_truth: Partners) -> int:
-    """Predicted objects that cover more than half of their partner; two cannot cover the same one."""
+def are_true(area_truth: Floats, to_truth: Partners) -> NDArray[np.bool_]:
+    """For each predicted object whether it covers more than half of its partner; two cannot cover the same one."""
     found = to_truth.partner >= 0
-    return int(np.count_nonzero(2 * to_truth.shared[found] > area_truth[to_truth.partner[found]]))
+    result = np.zeros(len(found), dtype=np.bool_)
+    result[found] = 2 * to_truth.shared[found] > area_truth[to_truth.partner[found]]
+    return result

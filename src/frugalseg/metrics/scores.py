@@ -9,18 +9,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frugalseg.arrays import UNKNOWN
 from frugalseg.metrics.hausdorff import Distances, Outlines
 from frugalseg.metrics.overlaps import (
     Floats,
     Labels,
+    are_true,
     checked_labels,
     compact,
     overlaps,
     partner_dice,
     partners,
-    true_positives,
 )
 
 FIGURES = ("object_f1", "object_dice", "object_hausdorff", "pixel_dice", "pixel_iou")
@@ -162,7 +163,7 @@ def score_image(pred: Labels, truth: Labels) -> ImageScores:
     return ImageScores(
         ObjectScores(area_pred, partner_dice(area_pred, area_truth, to_truth), geometry.from_pred(to_truth.partner)),
         ObjectScores(area_truth, partner_dice(area_truth, area_pred, to_pred), geometry.from_truth(to_pred.partner)),
-        n_true_positives=true_positives(area_truth, to_truth),
+        n_true_positives=int(np.count_nonzero(are_true(area_truth, to_truth))),
         n_pixels_pred=int(area_pred.sum()),
         n_pixels_truth=int(area_truth.sum()),
         n_pixels_both=int(shared.area.sum()),
@@ -171,6 +172,32 @@ def score_image(pred: Labels, truth: Labels) -> ImageScores:
         hausdorff_nearest_fallbacks=geometry.n_nearest,
         hausdorff_diagonal_fallbacks=geometry.n_diagonal,
     )
+
+
+def true_objects(pred: Labels, truth: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    """Which predicted objects the challenge's F1 counts as found.
+
+    Parameters
+    ----------
+    pred
+        Label map (H, W) of objects 1…n.
+    truth
+        Label map of the same shape, with ``UNKNOWN`` (-1) where nobody looked.
+
+    Returns
+    -------
+    For each of the n objects whether it covers more than half of a true one, and whether it can be judged, at least
+    half of it being known; and the number of true objects.
+    """
+    known = truth != UNKNOWN
+    truth_ids = compact(np.where(known, truth, 0))
+    n_pred, n_truth = int(pred.max(initial=0)), int(truth_ids.max(initial=0))
+    seen = np.where(known, pred, 0).astype(np.int32)
+    area_truth = np.bincount(truth_ids.ravel(), minlength=n_truth + 1)[1:].astype(np.float64)
+    shared = overlaps(seen, truth_ids, n_truth)
+    to_truth = partners(shared.pred, shared.truth, shared.area, n_pred)
+    areas, seen_areas = (np.bincount(each.ravel(), minlength=n_pred + 1)[1:] for each in (pred, seen))
+    return are_true(area_truth, to_truth), (2 * seen_areas >= areas) & (areas > 0), n_truth
 
 
 def pool(images: Sequence[ImageScores]) -> Scores:

@@ -233,7 +233,7 @@ def _described(
     settings: InstanceSettings,
 ) -> Objects:
     n = int(labels.max(initial=0))
-    classes, confidences = object_classes(labels, maps), object_confidences(labels, maps)
+    classes, confidences = object_classes(labels, maps), object_confidences(labels, maps, settings.rejector)
     around = np.pad(front, 1)
     boxes = np.zeros((n, 4), dtype=np.int64)
     masks: list[Mask] = []

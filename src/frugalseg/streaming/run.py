@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def _made_for(
         "pixel_size_um": size_um,
         "model": list(model_key),
         "scale": card.scale_for(size_um),
-        "instances": asdict(card.instances),
+        "instances": card.instances.to_document(),
         "class_names": list(card.class_names),
         "region": None if settings.region is None else list(settings.region),
         "skip_glass": settings.skip_glass,

@@ -42,7 +42,7 @@ class WorkFolder:
 
     def write_plan(self, plan: SlidePlan, instances: InstanceSettings, made_for: dict[str, Any]) -> None:
         """Begin the work."""
-        settings = {name: getattr(instances, name) for name in InstanceSettings.__dataclass_fields__}
+        settings = instances.to_document()
         document = {"format": FORMAT, "made_for": made_for, "instances": settings, "plan": plan.to_document()}
         write_json(self._plan, document)
 
@@ -58,7 +58,7 @@ class WorkFolder:
             document = json.loads(self._plan.read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise InputError(self._plan, f"has another format than {FORMAT}, the one this version reads")
-            instances = InstanceSettings(**document["instances"])
+            instances = InstanceSettings.from_document(document["instances"])
             return SlidePlan.from_document(document["plan"]), instances, dict(document["made_for"])
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise InputError(self._plan, f"cannot be read ({error}); delete the folder and begin anew") from None
