@@ -147,7 +147,7 @@ def segment(
     tta
         Average over turns, mirrored turns and three scales: 25 times the work.
     """
-    return objects_of(_mean_map(engines, image, scale, tta), image.shape[0], image.shape[1], settings)
+    return objects_of(mean_map(engines, image, scale, tta), image.shape[0], image.shape[1], settings)
 
 
 def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings: InstanceSettings) -> Segmented:
@@ -161,8 +161,8 @@ def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings:
     )
 
 
-def _mean_map(engines: Sequence[Engine], image: Image, scale: float, tta: bool) -> ProbabilityMap:
-    """The mean of all engines' maps, with `tta` over scales too, at `scale`."""
+def mean_map(engines: Sequence[Engine], image: Image, scale: float, tta: bool) -> ProbabilityMap:
+    """The mean of all engines' maps (C + 2, H, W) at `scale`, with `tta` over turns and scales, too."""
     total: ProbabilityMap | None = None
     factors = TTA_SCALES if tta else TTA_SCALES[:1]
     for factor in factors:

@@ -171,11 +171,11 @@ def _score_fold(
     for sample in load_samples(dataset, samples):
         found = segment([engine], sample.image, scale=card.scale, settings=settings)
         scores = score_image(found.labels, sample.labels)
-        result[sample.name] = _Found(scores, _candidates(found.probabilities, sample.labels, all_kept))
+        result[sample.name] = _Found(scores, candidates_of(found.probabilities, sample.labels, all_kept))
     return result
 
 
-def _candidates(probabilities: ProbabilityMap, truth: LabelMap, settings: InstanceSettings) -> Candidates:
+def candidates_of(probabilities: ProbabilityMap, truth: LabelMap, settings: InstanceSettings) -> Candidates:
     """The objects of a held-out image, debris included as far as a rejector shall judge it."""
     labels = separate(probabilities, settings)
     full = to_full_size(labels, probabilities, truth.shape[0], truth.shape[1], settings)

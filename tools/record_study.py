@@ -1,0 +1,252 @@
+"""What each ingredient of the gland models does for patients whom the networks have not seen, by grade.
+
+    python tools/record_study.py run DATA WORK [--rows base,lsq-4,…] [--averaged base,lsq-4] [--steps 1600]
+    python tools/record_study.py report
+
+Cross-validation on the training images of GlaS alone: three folds, each patient in one. `run` trains, for each row and
+fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
+probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
+connected components for `base`, averaged over turns and scales for the rows named by --averaged, and with a rejector of
+false objects that the other folds have taught. What is there is skipped, what was interrupted goes on. `report` writes
+the table of docs/results/glands.md between its markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugalseg.arrays import ProbabilityMap
+from frugalseg.atomic import atomic_path, write_json
+from frugalseg.engines.torch import TorchEngine
+from frugalseg.images import Dataset, split_folds
+from frugalseg.instances import InstanceSettings
+from frugalseg.metrics import pooled, score_image
+from frugalseg.model_files import CARD, read_card
+from frugalseg.rejector import Candidates, fit_rejector
+from frugalseg.segmentation import mean_map, objects_of
+from frugalseg.train.config import TrainConfig
+from frugalseg.train.folds import candidates_of
+from frugalseg.train.plan import DataChoice, load_samples, open_training_data
+from frugalseg.train.quantize_config import QuantizeConfig
+from frugalseg.train.quantized import quantize_run
+from frugalseg.train.run import load_net, train
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "record"
+PAGE = RESULTS.parent / "glands.md"
+MARKER = "<!-- made by tools/record_study.py: {} -->"
+N_FOLDS = 3
+GRADES = "grades.json"
+BASE = "base"
+TRAININGS: Mapping[str, dict[str, Any]] = {
+    BASE: {},
+    "no pretrained encoder": {"pretrained": False},
+    "no stain augmentation": {"stain": 0.0, "brightness": 0.0},
+    "no averaging of weights": {"ema_decay": 0.0},
+    "small objects count as others": {"small_factor": 1.0},
+    "gaps count as the rest": {"gap_factor": 0.0},
+    "input a third larger": {"object_diameter_px": 83.0},
+}
+PHASES: Mapping[str, dict[str, Any]] = {
+    "LSQ-5": {"method": "lsq", "bits": 5},
+    "LSQ-4": {"method": "lsq", "bits": 4},
+    "LSQ-3": {"method": "lsq", "bits": 3},
+    "INQ-5": {"method": "inq", "bits": 5},
+    "float further": {"method": "none"},
+}
+PHASE = {"steps": 240, "learning_rate": 5e-4}
+PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected components", "with the rejector"
+N_DRAWS = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    run.add_argument("data", type=Path)
+    run.add_argument("work", type=Path)
+    run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES)))
+    run.add_argument("--averaged", default="")
+    run.add_argument("--steps", type=int, default=1600)
+    commands.add_parser("report")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    if args.command == "report":
+        report()
+        return
+    study = Study(args.data.resolve(), args.work.resolve(), args.steps)
+    for row in filter(None, args.rows.split(",")):
+        study.run(row, averaged=row in args.averaged.split(","))
+
+
+class Study:
+    """The folds, and where their networks lie."""
+
+    def __init__(self, data: Path, work: Path, steps: int) -> None:
+        self.config = TrainConfig(steps=steps, threads=1)
+        self.choice = DataChoice(data)
+        self.work = work
+        self.dataset: Dataset = open_training_data(self.choice, self.config)
+        self.samples = self.dataset.labelled
+        splits = split_folds(self.samples, N_FOLDS, seed=0, groups=True)
+        write_json(RESULTS / GRADES, {sample.name: sample.category for sample in self.samples})
+        self.folds = [tuple([self.samples[i] for i in side] for side in sides) for sides in splits]
+
+    def run(self, row: str, *, averaged: bool) -> None:
+        """All folds of a row."""
+        modes = (PLAIN, AVERAGED) if averaged else (PLAIN,)
+        for fold in range(N_FOLDS):
+            self._network(row, fold)
+        for mode in modes:
+            file = RESULTS / f"{row}, {mode}.json".replace(" ", "-").replace(",", "")
+            if file.exists():
+                continue
+            began = time.monotonic()
+            for fold in range(N_FOLDS):
+                self._maps(row, fold, mode)
+            document = {"row": row, "mode": mode, "steps": self.config.steps, "scores": self._scores(row, mode)}
+            write_json(file, document)
+            print(f"{row}, {mode}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+            for name, sums in document["scores"].items():
+                print(f"  {name}: {_figures(np.array(list(sums.values())))}", flush=True)
+
+    def _folder(self, row: str, fold: int) -> Path:
+        return self.work / row.replace(" ", "-") / f"fold-{fold}"
+
+    def _network(self, row: str, fold: int) -> Path:
+        folder = self._folder(row, fold)
+        if (folder / CARD).exists():
+            return folder
+        resume = (folder / "config.json").exists()
+        if row in TRAININGS:
+            config = dataclasses.replace(self.config, **TRAININGS[row])
+            names = tuple([sample.name for sample in side] for side in self.folds[fold])
+            train(config, self.choice, folder, split=names, resume=resume)
+        else:
+            source = self._network(BASE, fold)
+            quantize_run(source, QuantizeConfig(**PHASES[row], **PHASE), folder, resume=resume)
+        return folder
+
+    def _maps(self, row: str, fold: int, mode: str) -> Path:
+        """Probability maps of the fold's held-out images, in half precision."""
+        folder = self._folder(row, fold)
+        file = folder / f"{mode}.npz".replace(" ", "-")
+        if not file.exists():
+            net, card = load_net(folder)
+            engine = TorchEngine(net)
+            maps = {}
+            for sample in load_samples(self.dataset, self.folds[fold][1]):
+                found = mean_map([engine], sample.image, card.scale, mode == AVERAGED)
+                maps[sample.name] = found.astype(np.float16)
+            with atomic_path(file) as temporary, temporary.open("wb") as handle:
+                np.savez(handle, **maps)
+        return file
+
+    def _held_out(self, row: str, fold: int, mode: str) -> Iterator[tuple[str, ProbabilityMap, Any]]:
+        with np.load(self._maps(row, fold, mode)) as maps:
+            for sample in load_samples(self.dataset, self.folds[fold][1]):
+                yield sample.name, maps[sample.name].astype(np.float32), sample.labels
+
+    def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
+        """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""
+        cards = [read_card(self._folder(row, fold)) for fold in range(N_FOLDS)]
+        candidates = []
+        scores: dict[str, dict[str, list[float]]] = {mode: {}}
+        for fold, card in enumerate(cards):
+            parts = []
+            for name, maps, truth in self._held_out(row, fold, mode):
+                scores[mode][name] = _score(maps, truth, card.instances)
+                parts.append(candidates_of(maps, truth, card.instances.candidates()))
+                if row == BASE and mode == PLAIN:
+                    apart = dataclasses.replace(card.instances, border_weight=0.0)
+                    scores.setdefault(COMPONENTS, {})[name] = _score(maps, truth, apart)
+            candidates.append(Candidates.joined(parts))
+        judged = scores.setdefault(f"{mode}, {JUDGED}" if mode != PLAIN else JUDGED, {})
+        for fold, card in enumerate(cards):
+            others = Candidates.joined([each for index, each in enumerate(candidates) if index != fold])
+            settings = card.instances.with_rejector(fit_rejector(others))
+            for name, maps, truth in self._held_out(row, fold, mode):
+                judged[name] = _score(maps, truth, settings)
+        return scores
+
+
+def _score(maps: ProbabilityMap, truth: Any, settings: InstanceSettings) -> list[float]:
+    found = objects_of(maps, truth.shape[0], truth.shape[1], settings)
+    return score_image(found.labels, truth).as_list()
+
+
+def _figures(sums: np.ndarray) -> tuple[float, float, float]:
+    total = sums.sum(axis=0)
+    f1, dice, hausdorff = (float(pooled(total, name)) for name in ("object_f1", "object_dice", "object_hausdorff"))
+    return f1, dice, hausdorff
+
+
+def report() -> None:
+    """The table: figures of all held-out images, of benign and malignant ones, and the difference from `base`."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    steps = set()
+    for path in sorted(set(RESULTS.glob("*.json")) - {RESULTS / GRADES}):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        steps.add(document["steps"])
+        found |= {(document["row"], mode): sums for mode, sums in document["scores"].items()}
+    grades = _grades()
+    lines = [
+        "| network | objects | all: F1 / Dice / Hausdorff | benign | malignant | malignant: Dice less the base's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    modes = (PLAIN, COMPONENTS, JUDGED, AVERAGED, f"{AVERAGED}, {JUDGED}")
+    order = [(row, mode) for row in (*TRAININGS, *PHASES) for mode in modes if (row, mode) in found]
+    base = found.get((BASE, PLAIN))
+    for row, mode in order:
+        sums = found[row, mode]
+        cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
+        change = "" if (row, mode) == (BASE, PLAIN) or base is None else _change(sums, base, grades["malignant"])
+        lines.append(f"| {row} | {mode} | {' | '.join(cells)} | {change} |")
+    missing = [row for row in (*TRAININGS, *PHASES) if (row, PLAIN) not in found]
+    run_with = ", ".join(map(str, sorted(steps)))
+    lines += ["", f"Steps of a network: {run_with}. Not run: {', '.join(missing) or 'nothing'}."]
+    begin, end = MARKER.format("begins"), MARKER.format("ends")
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+    PAGE.write_text("\n\n".join([before, "\n".join(lines), after]), encoding="utf-8")
+
+
+def _grades() -> dict[str, list[str]]:
+    """Names of the images of each grade, as their results keep them."""
+    path = RESULTS / GRADES
+    grades: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    apart = {kind: [name for name, grade in grades.items() if grade == kind] for kind in ("benign", "malignant")}
+    return {"all": list(grades), **apart}
+
+
+def _shown(sums: Sequence[Sequence[float]]) -> str:
+    f1, dice, hausdorff = _figures(np.array(sums))
+    return f"{_short(f1)} / {_short(dice)} / {hausdorff:.1f}"
+
+
+def _change(sums: Mapping[str, list[float]], base: Mapping[str, list[float]], names: Sequence[str]) -> str:
+    """Difference with the 95 % interval of a paired bootstrap over images."""
+    sides = [np.array([each[name] for name in names]) for each in (sums, base)]
+    rng = np.random.default_rng(0)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=N_DRAWS).astype(float)
+    draws = pooled(times @ sides[0], "object_dice") - pooled(times @ sides[1], "object_dice")
+    low, high = np.quantile(draws, [0.025, 0.975])
+    mean = float(pooled(sides[0].sum(axis=0), "object_dice") - pooled(sides[1].sum(axis=0), "object_dice"))
+    return f"{_short(mean, '+')} [{_short(low, '+')}, {_short(high, '+')}]"
+
+
+def _short(value: float, sign: str = "") -> str:
+    """Three decimals, without the 0 before the point."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{sign}.3f}"
+
+
+if __name__ == "__main__":
+    main()
