@@ -99,7 +99,7 @@ serve: $(VENV)/package $(PAGE)
 
 # One thread a process: two processes of one thread each run the suite faster than one of two, and cannot crowd each other.
 test: $(VENV)/group-test $(VENV)/system $(PAGE)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/group-check
 	$(BIN)/ruff check .
