@@ -53,6 +53,8 @@ VARIANTS = (
     "lsq-4-low",
     "lsq-5-low",
     "lsq-2",
+    "lsq-2-long",
+    "twn-2-long",
 )
 STEPS = {"lite": 400, "unet": 170, "fcn": 220}
 """`lite` and `unet`: about six minutes of one core; `fcn`: of two."""
@@ -68,6 +70,9 @@ RATE = 2e-3
 LOW, LOW_RATE = "-low", 5e-4
 """Variants with this ending have a lower rate: from a fully trained network the one above raises the training loss of
 float weights again."""
+
+LONG, LONG_FACTOR = "-long", 2
+"""Variants with this ending have so many times the steps: whether two bits need more of them."""
 
 LABEL_STEP = 0.0034
 """Least distance of two labels in the picture, in object Dice."""
@@ -117,13 +122,13 @@ def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: 
     source = _float_run(data, work / f"{net}-{seed}" / "float", net, seed)
     folder = work / f"{net}-{seed}" / variant
     if variant != FLOAT:
-        _quantize(source, folder, variant, STEPS[net], LOW_RATE if variant.endswith(LOW) else RATE)
+        _quantize(source, folder, variant, _steps(net, variant), LOW_RATE if variant.endswith(LOW) else RATE)
     packed = folder.with_suffix(".fseg")
     document = {
         "net": net,
         "seed": seed,
         "variant": variant,
-        "steps": 0 if variant == FLOAT else STEPS[net],
+        "steps": _steps(net, variant),
         **_cost(folder),
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
@@ -137,6 +142,13 @@ def run_cell(data: Path, work: Path, net: str, seed: int, variant: str, result: 
         json.dumps({key: document[key] for key in ("net", "seed", "variant", "minutes", "testA", "testA_int8")}),
         flush=True,
     )
+
+
+def _steps(net: str, variant: str) -> int:
+    """Further steps of a variant."""
+    if variant == FLOAT:
+        return 0
+    return STEPS[net] * (LONG_FACTOR if variant.endswith(LONG) else 1)
 
 
 def choose_rates(data: Path, work: Path) -> None:
@@ -186,7 +198,7 @@ def _quantize(source: Path, folder: Path, variant: str, steps: int, rate: float)
 
     if (folder / CARD).exists():
         return
-    method, _, bits = variant.removesuffix(LOW).partition("-")
+    method, _, bits = variant.removesuffix(LOW).removesuffix(LONG).partition("-")
     chosen = ["--method", "none"] if method == CONTROL else ["--method", method, "--bits", bits]
     length = ["--steps", str(steps), "--learning-rate", str(rate)]
     resume = ["--resume"] if (folder / "config.json").exists() else []
