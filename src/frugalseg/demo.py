@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 
 SEED = 1
 N_TRAIN, N_TEST = 24, 10
-STEPS = 200
+STEPS = 160
 PATCH_PX = 192
 MEMBERS, BITS = 3, 5
 N_ROUNDS = 2
-"""About four minutes of two idle cores that have bf16, all in all."""
+"""Three to four minutes of two idle cores that have bf16, all in all."""
 LARGEST_ASK = 6
 """Images that are asked for in a round; fewer where there are few."""
 HELD_OUT = 0.2
