@@ -35,6 +35,7 @@ from frugalseg.rejector import Candidates, fit_rejector
 from frugalseg.segmentation import mean_map, objects_of
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folds import candidates_of
+from frugalseg.train.lesson import Lesson
 from frugalseg.train.plan import DataChoice, load_samples, open_training_data
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
@@ -62,6 +63,9 @@ PHASES: Mapping[str, dict[str, Any]] = {
     "INQ-5": {"method": "inq", "bits": 5},
     "float further": {"method": "none"},
 }
+TAUGHT: Mapping[str, str] = {"LSQ-4 taught by its float network": "LSQ-4", "LSQ-3 taught by its float network": "LSQ-3"}
+"""Phases with the float network they begin from as their teacher."""
+
 PHASE = {"steps": 240, "learning_rate": 5e-4}
 PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected components", "with the rejector"
 N_DRAWS = 2000
@@ -73,7 +77,7 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("data", type=Path)
     run.add_argument("work", type=Path)
-    run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES)))
+    run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES, *TAUGHT)))
     run.add_argument("--averaged", default="")
     run.add_argument("--steps", type=int, default=1600)
     commands.add_parser("report")
@@ -132,7 +136,8 @@ class Study:
             train(config, self.choice, folder, split=names, resume=resume)
         else:
             source = self._network(BASE, fold)
-            quantize_run(source, QuantizeConfig(**PHASES[row], **PHASE), folder, resume=resume)
+            phase = QuantizeConfig(**PHASES[TAUGHT.get(row, row)], **PHASE)
+            quantize_run(source, phase, folder, resume=resume, lesson=Lesson((source,)) if row in TAUGHT else None)
         return folder
 
     def _maps(self, row: str, fold: int, mode: str) -> Path:
@@ -203,14 +208,14 @@ def report() -> None:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     modes = (PLAIN, COMPONENTS, JUDGED, AVERAGED, f"{AVERAGED}, {JUDGED}")
-    order = [(row, mode) for row in (*TRAININGS, *PHASES) for mode in modes if (row, mode) in found]
+    order = [(row, mode) for row in (*TRAININGS, *PHASES, *TAUGHT) for mode in modes if (row, mode) in found]
     base = found.get((BASE, PLAIN))
     for row, mode in order:
         sums = found[row, mode]
         cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
         change = "" if (row, mode) == (BASE, PLAIN) or base is None else _change(sums, base, grades["malignant"])
         lines.append(f"| {row} | {mode} | {' | '.join(cells)} | {change} |")
-    missing = [row for row in (*TRAININGS, *PHASES) if (row, PLAIN) not in found]
+    missing = [row for row in (*TRAININGS, *PHASES, *TAUGHT) if (row, PLAIN) not in found]
     run_with = ", ".join(map(str, sorted(steps)))
     lines += ["", f"Steps of a network: {run_with}. Not run: {', '.join(missing) or 'nothing'}."]
     begin, end = MARKER.format("begins"), MARKER.format("ends")

@@ -133,3 +133,27 @@ def segmentation_loss(
     weight = weight * rim_known  # a gap is where the border matters most
     cross = F.binary_cross_entropy_with_logits(logits[:, -1], rim, reduction="none")
     return loss + border_factor * (cross * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def imitation_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """How far a network's probabilities are from those of its teachers: Kullback-Leibler divergence, mean over pixels.
+
+    The distillation of Hinton et al., 2015 (arXiv 1503.02531), at temperature 1, of classes and border together.
+
+    Parameters
+    ----------
+    logits
+        The student's (N, C + 2, H, W), float32.
+    targets
+        Probabilities of background and classes, which sum to 1, and of the border, of the same shape.
+
+    Returns
+    -------
+    Scalar, 0 where they are equal.
+    """
+    classes, border = targets[:, :-1], targets[:, -1]
+    own = logits[:, :-1].log_softmax(dim=1)
+    apart = (torch.xlogy(classes, classes) - classes * own).sum(dim=1)
+    cross = F.binary_cross_entropy_with_logits(logits[:, -1], border, reduction="none")
+    certain = torch.xlogy(border, border) + torch.xlogy(1 - border, 1 - border)
+    return (apart + cross + certain).mean()

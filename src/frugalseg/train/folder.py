@@ -90,6 +90,8 @@ def check_same(out: Path, document: dict[str, Any]) -> None:
         for name, value in json.loads(json.dumps(document.get(part, {}))).items():
             if old.get(name) != value:
                 raise ConfigError(name, f"is {value}, but the run to resume in {out} has {old.get(name)}")
+    if before.get("teachers") != json.loads(json.dumps(document.get("teachers"))):
+        raise ConfigError("teacher", f"the run to resume in {out} had other teachers or other unlabelled images")
     for name, meaning in (("sha256", "files"), ("train", "training images"), ("validation", "held-out images")):
         if before["data"].get(name) != document["data"][name]:
             raise ConfigError(document["data"]["root"], f"has changed since the run in {out} began: other {meaning}")

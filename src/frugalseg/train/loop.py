@@ -18,13 +18,14 @@ import torch
 
 from frugalseg.errors import StoppedError, TrainingError
 from frugalseg.images import median_object_diameter
-from frugalseg.losses import segmentation_loss
+from frugalseg.losses import imitation_loss, segmentation_loss
 from frugalseg.model_files import DIVISOR, MEAN
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.checkpoint import Progress, load_newest, save_checkpoint, save_tensors
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.optimiser import AveragedNet, Course, build_optimiser, rate_at, set_rate
 from frugalseg.train.patches import Batch, PreparedImage, draw_batch
+from frugalseg.train.teachers import Teachers
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def fit(
     folder: Path,
     hooks: Hooks,
     course: Course | None = None,
+    teachers: Teachers | None = None,
 ) -> SegmentationNet:
     """Train `net` to ``config.steps``, going on from the newest checkpoint in `folder` if there is one.
 
@@ -93,6 +95,8 @@ def fit(
         Ctrl-C; the state is saved.
     """
     course = course or Course()
+    if teachers is not None:
+        teachers.to(place.device)
     net = net.to(place.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = build_optimiser(net, config)
     average = AveragedNet(net, config.ema_decay)
@@ -110,7 +114,7 @@ def fit(
                 _begin_cycle(net, average, optimiser, course, config, progress.step)
             rate = rate_at(progress.step, config, course) * progress.rate_factor
             batch = draw_batch(images, config, progress.step)
-            loss = _step(net, optimiser, config, place, batch, rate, diameter_px)
+            loss = _step(net, optimiser, config, place, batch, rate, diameter_px, teachers)
             if not math.isfinite(loss):
                 progress = _roll_back(folder, net, average, optimiser, progress, loss)
                 window = _Window()
@@ -162,9 +166,10 @@ def _step(
     batch: Batch,
     rate: float,
     diameter_px: float,
+    teachers: Teachers | None,
 ) -> float:
     """One optimiser step; weights stay as they were if the loss or the gradient is not finite."""
-    loss = loss_of(net, batch, config, place, diameter_px)
+    loss = loss_of(net, batch, config, place, diameter_px, teachers)
     value = float(loss.detach())
     if not math.isfinite(value):
         return value
@@ -178,16 +183,23 @@ def _step(
 
 
 def loss_of(
-    net: SegmentationNet, batch: Batch, config: TrainConfig, place: Place, diameter_px: float = math.nan
+    net: SegmentationNet,
+    batch: Batch,
+    config: TrainConfig,
+    place: Place,
+    diameter_px: float = math.nan,
+    teachers: Teachers | None = None,
 ) -> torch.Tensor:
-    """The loss of one batch, with the graph that its gradient needs.
+    """The loss of one batch, with the graph that its gradient needs; its share of imitation where there are teachers.
 
     `diameter_px` is the median object's at the network's scale; where it is not known, that which the network is for.
     """
     colours = batch.images.to(place.device, memory_format=torch.channels_last)
+    inputs = (colours - MEAN) / DIVISOR
     with torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
-        logits = net((colours - MEAN) / DIVISOR)
-    return segmentation_loss(
+        logits = net(inputs)
+        targets = None if teachers is None else teachers.probabilities(inputs)
+    loss = segmentation_loss(
         logits.float(),
         batch.labels.to(place.device),
         batch.lookup.to(place.device),
@@ -199,6 +211,9 @@ def loss_of(
         dice_factor=config.dice_factor,
         border_factor=config.border_factor,
     )
+    if teachers is None or targets is None:
+        return loss
+    return (1 - teachers.share) * loss + teachers.share * imitation_loss(logits.float(), targets)
 
 
 def _roll_back(

@@ -42,6 +42,7 @@ class QuantizeConfig:
     learning_rate: float = setting(5e-4, "peak rate of AdamW in each cycle")
     warmup: float = setting(0.1, "share of each cycle in which the rate rises")
     weight_decay: float | None = setting(None, "weight decay of the phase; the source's if not given")
+    distillation: float = setting(0.5, "with teachers: share of the loss that imitates them, 0 to 1")
     norm_batches: int = setting(50, "batches on which the statistics of batch normalisation are measured at the end")
 
     def __post_init__(self) -> None:
@@ -50,8 +51,9 @@ class QuantizeConfig:
                 raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
         if self.weight_decay is not None and not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup must lie between 0 and 1, not {self.warmup}")
+        for name in ("warmup", "distillation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
 
     @property
     def schedule(self) -> QuantSpec | None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from frugalseg.errors import InputError
+from frugalseg.errors import ConfigError, InputError
 from frugalseg.locking import training_lock
 from frugalseg.model_files import DIVISOR, MEAN, ModelCard
 from frugalseg.nets import SegmentationNet
@@ -21,12 +21,14 @@ from frugalseg.quant.freezing import advance_portion
 from frugalseg.quant.layers import bake, quantize_module
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config
+from frugalseg.train.lesson import Lesson, load_teachers, prepare_unlabelled
 from frugalseg.train.loop import Place
 from frugalseg.train.optimiser import AveragedNet, Course
 from frugalseg.train.patches import PreparedImage, draw_batch
 from frugalseg.train.plan import DataChoice, Plan, choose_place, load_samples, named, open_training_data, prepare
 from frugalseg.train.quantize_config import CONTROLS, QuantizeConfig
 from frugalseg.train.run import Tellers, describe_source, load_float_net, run_loop
+from frugalseg.train.teachers import Teachers
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def quantize_run(
     on_report: Callable[[Path], None] | None = None,
     beside: Path | None = None,
     n_notes: int = 0,
+    lesson: Lesson | None = None,
 ) -> RunResult:
     """Quantize the trained float network of `source`, train it on, and leave a run folder that can predict.
 
@@ -75,6 +78,9 @@ def quantize_run(
         A folder in `out` that may be there already, as the float run of ``train --quantize``.
     n_notes
         As for :func:`frugalseg.train.run.train`.
+    lesson
+        Networks that are imitated, ``config.distillation`` being their share of the loss (Hinton et al., 2015), and
+        images without annotations, from which nothing else is learnt.
 
     Raises
     ------
@@ -96,12 +102,20 @@ def quantize_run(
         "source": describe_source(source),
         **plan.describe(),
     }
+    teachers, extra = None, []
+    if lesson is not None and lesson.teachers:
+        teachers = Teachers(load_teachers(lesson.teachers, source, card), config.distillation)
+        extra = prepare_unlabelled(lesson, card.scale)
+        document["teachers"] = lesson.describe()
+    elif lesson is not None and lesson.unlabelled is not None:
+        raise ConfigError("unlabelled", "images without annotations need teachers")
     loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume, beside):
             _put_on(net, config, train_config.seed)
             tellers = Tellers(plan, loaded, held_out, out, on_report, n_notes)
-            trained = _train(net, config, tellers)
+            images = [prepare(sample, plan.card.scale) for sample in loaded]
+            trained = _train(net, config, [*images, *extra], tellers, teachers)
             finish(out, trained, plan.card, steps=config.steps)
     return finished(out)
 
@@ -147,10 +161,15 @@ def _plan(before: dict[str, Any], config: TrainConfig, card: ModelCard, place: P
     return plan
 
 
-def _train(net: SegmentationNet, config: QuantizeConfig, tellers: Tellers) -> SegmentationNet:
+def _train(
+    net: SegmentationNet,
+    config: QuantizeConfig,
+    images: Sequence[PreparedImage],
+    tellers: Tellers,
+    teachers: Teachers | None,
+) -> SegmentationNet:
     """The phase's steps, then what remains to be frozen and measured; controls as plain float networks."""
     plan = tellers.plan
-    images = [prepare(sample, plan.card.scale) for sample in tellers.loaded]
     schedule = config.schedule
     portions = schedule.portions if schedule is not None and schedule.method == "inq" else ()
 
@@ -160,7 +179,7 @@ def _train(net: SegmentationNet, config: QuantizeConfig, tellers: Tellers) -> Se
 
     if config.steps:
         course = Course(config.n_cycles, begin)
-        net = run_loop(net, images, tellers, course)
+        net = run_loop(net, images, tellers, course, teachers)
     else:
         net = net.to(plan.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if portions:

@@ -52,6 +52,7 @@ from frugalseg.train.plan import (
     open_training_data,
     prepare,
 )
+from frugalseg.train.teachers import Teachers
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,11 @@ class Tellers:
 
 
 def run_loop(
-    net: SegmentationNet, images: Sequence[PreparedImage], tellers: Tellers, course: Course | None = None
+    net: SegmentationNet,
+    images: Sequence[PreparedImage],
+    tellers: Tellers,
+    course: Course | None = None,
+    teachers: Teachers | None = None,
 ) -> SegmentationNet:
     """Run the loop with a progress bar, metrics and validation; returns the averaged network."""
     plan = tellers.plan
@@ -222,7 +227,7 @@ def run_loop(
 
         hooks = Hooks(tellers.score, tellers.record, advance, tellers.note, tellers.note_every)
         try:
-            return fit(net, images, plan.config, plan.place, tellers.out / CHECKPOINTS, hooks, course)
+            return fit(net, images, plan.config, plan.place, tellers.out / CHECKPOINTS, hooks, course, teachers)
         except InterruptedTrainingError as stop:
             raise InterruptedTrainingError(f"{stop}; go on with the same command and --resume") from None
 
