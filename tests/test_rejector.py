@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,7 @@ from frugalseg.instances import InstanceSettings, object_confidences, separate
 from frugalseg.metrics import score_image, true_objects
 from frugalseg.rejector import (
     FEATURES,
+    KEEP_ALL,
     Candidates,
     Rejector,
     best_threshold,
@@ -114,6 +116,14 @@ def test_the_threshold_has_the_highest_expected_f1(probabilities: list[float], m
     assert expected(chances > best_threshold(chances, n_true)) >= min(best, 1) - 1e-9
 
 
+def test_a_feature_that_hardly_varies_has_no_say() -> None:
+    data = candidates(500, 4)
+    features = data.features.copy()
+    features[:, 1] = 0.1 + 1e-12 * np.random.default_rng(0).normal(size=500)
+    rejector = fit_rejector(Candidates(features, data.are_true, data.n_true))
+    assert abs(rejector.weights[1]) < 1e-6
+
+
 def test_missed_objects_lower_the_threshold() -> None:
     assert fit_rejector(candidates(500, 2, missed=300)).threshold < fit_rejector(candidates(500, 2)).threshold <= 0.5
 
@@ -147,7 +157,7 @@ def test_objects_are_judged_and_get_a_probability() -> None:
     plain = InstanceSettings(min_area=16, min_confidence=0.8)
     before = separate(doubtful(), plain)
     assert before.max() == 2  # large ones are kept however doubtful they are, 9 pixels are debris
-    judged = plain.with_rejector(BY_MEAN)
+    judged = replace(plain, rejector=BY_MEAN)
     after = separate(doubtful(), judged)
     assert after.max() == 2  # the doubtful one is gone; 9 pixels are more than half of the debris size
     assert after[10, 10] == 1
@@ -155,17 +165,33 @@ def test_objects_are_judged_and_get_a_probability() -> None:
     assert not after[:, 30:].any()
     confidences = object_confidences(after, doubtful(), BY_MEAN)
     assert confidences == pytest.approx(dict.fromkeys((1, 2), 1 / (1 + math.exp(30 - 39.6))))
-    assert separate(doubtful(), plain.candidates()).max() == 3
+    assert separate(doubtful(), replace(plain, rejector=KEEP_ALL)).max() == 3
 
 
 def test_settings_survive_json() -> None:
-    settings = InstanceSettings(0.4, 0.9, 0.6, 20, 0.8).with_rejector(BY_MEAN)
+    settings = InstanceSettings(0.4, 0.9, 0.6, 20, 0.8, BY_MEAN)
     document = settings.to_document()
     assert document["rejector"] == {"weights": [0, 0, 40.0, 0, 0, 0, 0], "bias": -30.0, "threshold": 0.5}
     assert InstanceSettings.from_document(document) == settings
-    assert (settings.min_area, settings.min_confidence) == (10, 0)
+    assert settings.debris_area == 10
     del document["rejector"]  # as models had it before there were rejectors
-    assert InstanceSettings.from_document(document).rejector is None
+    plain = InstanceSettings.from_document(document)
+    assert (plain.rejector, plain.debris_area) == (None, 20)
+    for damaged in ([], None, "x", 3, {"rejector": {"weights": "1234567", "bias": 0, "threshold": 0}}, {"rejector": 1}):
+        with pytest.raises((TypeError, ValueError, KeyError)):
+            InstanceSettings.from_document(damaged)
+
+
+def test_a_rejector_cuts_objects_apart_as_ever() -> None:
+    """A second core of 16 pixels is too small to split an object, whether or not a rejector looks at the pieces."""
+    front = np.zeros((60, 80))
+    front[10:50, 10:60] = 0.9
+    border = np.zeros((60, 80))
+    border[10:50, 20:60] = 0.95
+    border[28:32, 40:44] = 0.0
+    plain = InstanceSettings(min_area=100)
+    assert separate(maps(front, border), plain).max() == 1
+    assert separate(maps(front, border), replace(plain, rejector=KEEP_ALL)).max() == 1
 
 
 def test_true_objects_are_those_that_f1_counts() -> None:

@@ -1,6 +1,6 @@
 """What each ingredient of the gland models does for patients whom the networks have not seen, by grade.
 
-    python tools/record_study.py run DATA WORK [--rows base,lsq-4,…] [--averaged base,lsq-4] [--steps 1600]
+    python tools/record_study.py run DATA WORK [--rows base,LSQ-4,…] [--averaged base,LSQ-4] [--steps 1200]
     python tools/record_study.py report
 
 Cross-validation on the training images of GlaS alone: three folds, each patient in one. `run` trains, for each row and
@@ -31,9 +31,10 @@ from frugalseg.images import Dataset, split_folds
 from frugalseg.instances import InstanceSettings
 from frugalseg.metrics import pooled, score_image
 from frugalseg.model_files import CARD, read_card
-from frugalseg.rejector import Candidates, fit_rejector
+from frugalseg.rejector import Candidates, TooFewObjectsError, fit_rejector
 from frugalseg.segmentation import mean_map, objects_of
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import read_config
 from frugalseg.train.folds import candidates_of
 from frugalseg.train.lesson import Lesson
 from frugalseg.train.plan import DataChoice, load_samples, open_training_data
@@ -79,15 +80,18 @@ def main() -> None:
     run.add_argument("work", type=Path)
     run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES, *TAUGHT)))
     run.add_argument("--averaged", default="")
-    run.add_argument("--steps", type=int, default=1600)
+    run.add_argument("--steps", type=int, default=1200)
     commands.add_parser("report")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if args.command == "report":
         report()
         return
+    unknown = {*args.rows.split(","), *filter(None, args.averaged.split(","))} - {*TRAININGS, *PHASES, *TAUGHT}
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
     study = Study(args.data.resolve(), args.work.resolve(), args.steps)
-    for row in filter(None, args.rows.split(",")):
+    for row in args.rows.split(","):
         study.run(row, averaged=row in args.averaged.split(","))
 
 
@@ -128,6 +132,9 @@ class Study:
     def _network(self, row: str, fold: int) -> Path:
         folder = self._folder(row, fold)
         if (folder / CARD).exists():
+            steps = read_config(folder)["config"]["steps"]
+            if steps != self.config.steps:
+                raise SystemExit(f"{folder} had {steps} steps")
             return folder
         resume = (folder / "config.json").exists()
         if row in TRAININGS:
@@ -169,18 +176,26 @@ class Study:
             parts = []
             for name, maps, truth in self._held_out(row, fold, mode):
                 scores[mode][name] = _score(maps, truth, card.instances)
-                parts.append(candidates_of(maps, truth, card.instances.candidates()))
+                parts.append(candidates_of(maps, truth, card.instances))
                 if row == BASE and mode == PLAIN:
                     apart = dataclasses.replace(card.instances, border_weight=0.0)
                     scores.setdefault(COMPONENTS, {})[name] = _score(maps, truth, apart)
             candidates.append(Candidates.joined(parts))
+        try:
+            judges = [fit_rejector(_all_but(candidates, fold)) for fold in range(N_FOLDS)]
+        except TooFewObjectsError as error:
+            print(f"no rejector for {row}: {error}", flush=True)
+            return scores
         judged = scores.setdefault(f"{mode}, {JUDGED}" if mode != PLAIN else JUDGED, {})
         for fold, card in enumerate(cards):
-            others = Candidates.joined([each for index, each in enumerate(candidates) if index != fold])
-            settings = card.instances.with_rejector(fit_rejector(others))
+            settings = dataclasses.replace(card.instances, rejector=judges[fold])
             for name, maps, truth in self._held_out(row, fold, mode):
                 judged[name] = _score(maps, truth, settings)
         return scores
+
+
+def _all_but(parts: Sequence[Candidates], left_out: int) -> Candidates:
+    return Candidates.joined([each for index, each in enumerate(parts) if index != left_out])
 
 
 def _score(maps: ProbabilityMap, truth: Any, settings: InstanceSettings) -> list[float]:

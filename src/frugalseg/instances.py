@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class InstanceSettings:
         So are objects below `DOUBTED` times that area whose mean foreground probability is below this: small false
         objects are seen with doubt. Without a meaning where there is a rejector.
     rejector
-        Judges every object instead, where there is one.
+        Judges every object instead, where there is one, down to a share of the debris size.
     """
 
     threshold: float = 0.5
@@ -61,19 +61,17 @@ class InstanceSettings:
         if self.min_area < 0:
             raise ValueError(f"min_area must not be negative, not {self.min_area}")
 
+    @property
+    def debris_area(self) -> float:
+        """Objects smaller than this are not even judged: of the debris size a share where there is a rejector."""
+        return self.min_area if self.rejector is None else CANDIDATE_AREA * self.min_area
+
     @classmethod
     def from_document(cls, value: Mapping[str, Any]) -> InstanceSettings:
         """What :meth:`to_document` gave; ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
-        rejector = value.get("rejector")
-        return cls(**{**value, "rejector": None if rejector is None else Rejector.from_document(rejector)})
-
-    def candidates(self) -> InstanceSettings:
-        """Settings that keep every object that a rejector is to judge: what one is fitted to."""
-        return replace(self, min_area=CANDIDATE_AREA * self.min_area, min_confidence=0.0, rejector=None)
-
-    def with_rejector(self, rejector: Rejector) -> InstanceSettings:
-        """The candidates of these settings, judged by a rejector."""
-        return replace(self.candidates(), rejector=rejector)
+        settings = {**value}
+        rejector = settings.pop("rejector", None)
+        return cls(**settings, rejector=None if rejector is None else Rejector.from_document(rejector))
 
     def to_document(self) -> dict[str, Any]:
         """For JSON."""
@@ -100,7 +98,7 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
-    labels = tidy(labels, settings.min_area)
+    labels = tidy(labels, settings.debris_area)
     if settings.rejector is not None:
         kept = settings.rejector.probabilities(object_features(labels, probabilities)) > settings.rejector.threshold
         return _keep(labels, np.append(False, kept))

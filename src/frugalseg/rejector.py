@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize, special
+from scipy import ndimage, special
 
 from frugalseg.arrays import LabelMap, Mask, ProbabilityMap
 
@@ -32,6 +32,9 @@ CANDIDATE_AREA = 0.5
 
 RIDGE = 1.0
 """Penalty on the squared weights of the standardised features, against a sum of log losses."""
+
+LEAST_SPREAD = 1e-6
+"""A feature that varies less does not vary: it gets no weight worth mentioning."""
 
 MIN_OBJECTS = 20
 """So many true and so many false objects are needed at least."""
@@ -90,15 +93,30 @@ class Rejector:
     @classmethod
     def from_document(cls, value: Mapping[str, Any]) -> Rejector:
         """What :meth:`to_document` gave; ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
-        return cls(tuple(map(float, value["weights"])), float(value["bias"]), float(value["threshold"]))
+        weights = value["weights"]
+        if not isinstance(weights, list) or not all(type(each) in (int, float) for each in weights):
+            raise TypeError("weights must be a list of numbers")
+        try:
+            return cls(tuple(map(float, weights)), float(value["bias"]), float(value["threshold"]))
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
 
     def to_document(self) -> dict[str, Any]:
         """For JSON."""
-        return {"weights": list(self.weights), "bias": self.bias, "threshold": self.threshold}
+        weights = [float(each) for each in self.weights]
+        return {"weights": weights, "bias": float(self.bias), "threshold": float(self.threshold)}
 
     def probabilities(self, features: Floats) -> Floats:
         """Probability of each object to be a true one, shape (N,), from features (N, F)."""
         return np.asarray(special.expit(features @ np.array(self.weights) + self.bias))
+
+
+KEEP_ALL = Rejector((0.0,) * len(FEATURES), 0.0, 0.0)
+"""Keeps every object that it is asked about."""
+
+
+class TooFewObjectsError(ValueError):
+    """There are too few objects of a kind to learn from."""
 
 
 def object_features(labels: LabelMap, probabilities: ProbabilityMap) -> Floats:
@@ -141,15 +159,15 @@ def fit_rejector(candidates: Candidates) -> Rejector:
 
     Raises
     ------
-    ValueError
+    TooFewObjectsError
         Fewer than :data:`MIN_OBJECTS` true or false candidates.
     """
     features, are_true = candidates.features, candidates.are_true
     n_kinds = (int(np.count_nonzero(are_true)), int(np.count_nonzero(~are_true)))
     if min(n_kinds) < MIN_OBJECTS:
-        raise ValueError(f"{n_kinds[0]} true and {n_kinds[1]} false objects; {MIN_OBJECTS} of each are needed")
+        raise TooFewObjectsError(f"{n_kinds[0]} true and {n_kinds[1]} false objects; {MIN_OBJECTS} of each are needed")
     mean, spread = features.mean(axis=0), features.std(axis=0)
-    spread[spread == 0] = 1.0
+    spread[spread < LEAST_SPREAD] = 1.0
     inputs = np.column_stack([(features - mean) / spread, np.ones(len(features))])
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -158,6 +176,8 @@ def fit_rejector(candidates: Candidates) -> Rejector:
         penalty = np.append(weights[:-1], 0.0)
         value = np.logaddexp(0, scores).sum() - scores[are_true].sum() + RIDGE * (penalty**2).sum()
         return float(value), inputs.T @ residuals + 2 * RIDGE * penalty
+
+    from scipy import optimize  # slow to import, and only needed here
 
     found = optimize.minimize(loss, np.zeros(inputs.shape[1]), jac=True, method="L-BFGS-B").x
     weights = found[:-1] / spread

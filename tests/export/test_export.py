@@ -152,15 +152,17 @@ class TestPacked:
         self, quantized: tuple[Path, SegmentationNet], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Every object gets the probability that it gives, and one that believes nothing leaves nothing."""
+        model = read_card(quantized[0])
+        kind = {"net": model.net, "class_names": list(model.class_names), "scale": 1.1 * model.scale}
         written = {"all": 3.0, "none": -3.0}
         for name, bias in written.items():
-            rejector = {"format": 1, "weights": [0] * 7, "bias": bias, "threshold": 0.4}
+            rejector = {"format": 1, "weights": [0] * 7, "bias": bias, "threshold": 0.4, **kind}
             (tmp_path / f"{name}.json").write_text(json.dumps(rejector))
             out = tmp_path / f"{name}.fseg"
             assert main(["export", str(quantized[0]), "--out", str(out), "--no-int8", "--rejector",
                          str(tmp_path / f"{name}.json")]) == 0  # fmt: skip
-            before = read_card(quantized[0]).instances
-            assert read_artifact(out).card.instances == before.with_rejector(Rejector((0.0,) * 7, bias, 0.4))
+            judged = dataclasses.replace(model.instances, rejector=Rejector((0.0,) * 7, bias, 0.4))
+            assert read_artifact(out).card.instances == judged
             assert main(["predict", str(out), str(images), "--out", str(tmp_path / name), "--precision", "fp32"]) == 0
         rows = (tmp_path / "all" / "objects.csv").read_text().splitlines()
         place = rows[0].split(",").index("confidence")
@@ -173,6 +175,13 @@ class TestPacked:
         assert "keeps what it was packed with" in capsys.readouterr().err
         assert main([*map(str, command), "--rejector", str(tmp_path)]) == 2
         assert "rejector.json: no such file" in capsys.readouterr().err
+        others = {"net": "lite"}, {"class_names": ["cell"]}, {"scale": 2 * model.scale}
+        for other, reason in zip(others, ("of a lite of", "'cell'", "at the scale"), strict=True):
+            (tmp_path / "other.json").write_text(json.dumps({**rejector, **other}))
+            command = ["export", quantized[0], "--no-int8", "--rejector", tmp_path / "other.json"]
+            assert main([*map(str, command), "--out", str(tmp_path / "other.fseg")]) == 2
+            assert reason in capsys.readouterr().err
+        assert not (tmp_path / "other.fseg").exists()
 
     def test_an_ensemble_is_one_file(self, images: Path, tmp_path: Path) -> None:
         for seed in (0, 1):

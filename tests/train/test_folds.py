@@ -6,16 +6,19 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map, write_image, write_label_map
-from frugalseg.rejector import FEATURES
+from frugalseg.instances import InstanceSettings
+from frugalseg.rejector import FEATURES, Candidates, Rejector
+from frugalseg.train import folds
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
-from frugalseg.train.folds import FOLDS, REJECTOR, fold_folders, read_rejector, train_folds
+from frugalseg.train.folds import FOLDS, REJECTOR, FittedRejector, candidates_of, fold_folders, train_folds
 from frugalseg.train.plan import DataChoice
 
 pytestmark = pytest.mark.usefixtures("narrow")
@@ -110,19 +113,79 @@ class TestFolds:
             fold_folders(tmp_path)
 
     def test_too_few_objects_give_no_rejector(self, one_step: TrainConfig, glands: Path, tmp_path: Path) -> None:
+        train_folds(one_step, DataChoice(glands), tmp_path, 2)
         (tmp_path / REJECTOR).write_text("of an earlier run")
-        out = tmp_path / "folds"
-        assert train_folds(one_step, DataChoice(glands), out, 2)["with_rejector"] is None
-        with pytest.raises(InputError, match=r"rejector\.json: no such file; 'frugalseg train --folds' makes one"):
-            read_rejector(out)
+        assert train_folds(one_step, DataChoice(glands), tmp_path, 2, resume=True)["with_rejector"] is None
+        with pytest.raises(
+            InputError, match=r"rejector\.json: no such file; 'frugalseg train --folds' makes one where"
+        ):
+            FittedRejector.read(tmp_path)
 
     @pytest.mark.parametrize(
-        "content", ["", "[]", '{"format": 2}', '{"format": 1, "weights": [1], "bias": 0, "threshold": 0}']
-    )
-    def test_a_damaged_rejector_is_one_line(self, content: str, tmp_path: Path) -> None:
-        (tmp_path / REJECTOR).write_text(content)
-        with pytest.raises(InputError, match=r"rejector\.json: "):
-            read_rejector(tmp_path)
+        "changes",
+        [
+            {"format": 2}, {"format": True}, {"weights": [1]}, {"weights": "1234567"}, {"weights": [True] * 7},
+            {"bias": None}, {"bias": int("9" * 401)}, {"threshold": 2}, {"class_names": 1}, {"scale": "wide"},
+        ],
+    )  # fmt: skip
+    def test_a_damaged_rejector_is_one_line(self, changes: dict[str, object], tmp_path: Path) -> None:
+        good = {"format": 1, "net": "lite", "class_names": ["gland"], "scale": 0.5, "weights": [0.0] * 7, "bias": 0.0}
+        (tmp_path / REJECTOR).write_text(json.dumps({**good, "threshold": 0.4}))
+        assert FittedRejector.read(tmp_path).rejector.threshold == 0.4
+        for content in (json.dumps({**good, "threshold": 0.4, **changes}), "", "[]", "[" * 100_000):
+            (tmp_path / REJECTOR).write_text(content)
+            with pytest.raises(InputError, match=r"rejector\.json: "):
+                FittedRejector.read(tmp_path)
+
+    def test_each_fold_is_judged_by_what_the_others_have_taught(
+        self, tiny: TrainConfig, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = dataclasses.replace(
+            tiny, steps=20, validate_every=20, patch_px=64, image_scale=1.0, learning_rate=6e-3, min_confidence=0.0
+        )
+        found: list[Candidates] = []
+        judges: list[object] = []
+        fits: list[tuple[Candidates, Rejector]] = []
+        score, fit = folds._score_fold, folds.fit_rejector
+
+        def note_fit(candidates: Candidates) -> Rejector:
+            fits.append((candidates, fit(candidates)))
+            return fits[-1][1]
+
+        def note_score(*given: Any) -> Any:
+            result = score(*given)
+            (judges.append(given[4]) if len(given) > 4 else found.append(joined(result.values())))
+            return result
+
+        def joined(parts: Any) -> Candidates:
+            return Candidates.joined([each.candidates for each in parts])
+
+        monkeypatch.setattr(folds, "fit_rejector", note_fit)
+        monkeypatch.setattr(folds, "_score_fold", note_score)
+        train_folds(config, DataChoice(discs), tmp_path, 3)
+        taught = [found, found[1:], [found[0], found[2]], found[:2]]
+        assert len(fits) == len(taught)
+        for (candidates, _), parts in zip(fits, taught, strict=True):
+            np.testing.assert_array_equal(candidates.features, np.concatenate([each.features for each in parts]))
+            np.testing.assert_array_equal(candidates.are_true, np.concatenate([each.are_true for each in parts]))
+        assert FittedRejector.read(tmp_path).rejector == fits[0][1]
+        assert judges == [rejector for _, rejector in fits[1:]]
+
+    def test_candidates_are_what_can_be_judged(self) -> None:
+        """Three objects: one lost where the full image is smaller than the map, one that nobody looked at, one true."""
+        front = np.zeros((40, 40), np.float32)
+        front[2:12, 2:12] = front[20:30, 20:30] = 0.9
+        front[38, 38] = 0.9
+        maps = np.stack([1 - front, front, np.zeros_like(front)])
+        truth = np.zeros((20, 20), np.int32)
+        truth[1:6, 1:6] = 1
+        truth[10:15, 10:12] = 2
+        truth[10:15, 12:20] = -1
+        found = candidates_of(maps, truth, InstanceSettings())
+        assert (found.are_true.tolist(), found.n_true) == ([True], 1)
+        assert found.features[0, 0] == pytest.approx(np.log(100))
+        empty = candidates_of(np.stack([np.ones_like(front), 0 * front, 0 * front]), truth, InstanceSettings())
+        assert (empty.features.shape, empty.n_true) == ((0, len(FEATURES)), 2)
 
     def test_a_rejector_learns_what_is_not_annotated(self, tiny: TrainConfig, discs: Path, tmp_path: Path) -> None:
         """Small discs look like large ones and are not annotated: the network finds many, the rejector fewer."""
@@ -133,7 +196,7 @@ class TestFolds:
         before, after = document["pooled"], document["with_rejector"]["pooled"]
         assert before["n_objects_pred"] > 1.2 * before["n_objects_truth"]
         assert after["object_f1"] > before["object_f1"] + 0.1
-        weights = dict(zip(FEATURES, read_rejector(tmp_path / "cv").weights, strict=True))
+        weights = dict(zip(FEATURES, FittedRejector.read(tmp_path / "cv").rejector.weights, strict=True))
         assert weights["log_area"] > 0
         assert document["with_rejector"]["by_fold"][0]["n_images"] == 3
 

@@ -226,6 +226,7 @@ def _documentation(artifact: Artifact) -> str:
     card, settings = artifact.card, artifact.card.instances
     size = f"{card.pixel_size_um / card.scale:.3g} µm a pixel" if card.pixel_size_um else "the network's scale"
     classes = ", ".join(card.class_names)
+    judged = "" if settings.rejector is None else ", the others are judged by the rejector in rdf.yaml's config"
     return f"""# {card.net} for {classes}
 
 Trained and packed with frugalseg {__version__}. The network gets colours at {size}: images like the training images are
@@ -233,7 +234,7 @@ first scaled by {card.scale:g}. It gives probabilities of background, {classes},
 
 Objects: foreground probability (1 - background) above {settings.threshold:g}; cores where it times
 (1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; objects below
-{settings.min_area:g} square pixels are debris. `frugalseg predict` does this.
+{settings.debris_area:g} square pixels are debris{judged}. `frugalseg predict` does this.
 
 Licence of the weights: {artifact.licence}. Not a medical device.
 

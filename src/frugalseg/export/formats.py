@@ -20,7 +20,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
 from frugalseg.export.packing import member_folders, pack_runs
 from frugalseg.graphs import float_model, int8_model
-from frugalseg.train.folds import read_rejector
+from frugalseg.train.folds import FittedRejector
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def export_model(
         raise ConfigError("format", f"{file_format} holds float weights only; choose fseg, onnx or openvino for INT8")
     if int8 is False and images is not None:
         raise ConfigError("int8", "images to calibrate on are of no use without INT8")
-    judge = None if rejector is None else read_rejector(rejector)
+    judge = None if rejector is None else FittedRejector.read(rejector)
     if out.is_dir():
         raise InputError(out, "is a folder, not a file to write")
     suffix = FORMATS[file_format].suffix
@@ -99,7 +99,10 @@ def export_model(
         raise ConfigError("format", f"{file_format} holds one network; an ensemble goes into one fseg file")
     artifact = pack_runs(runs, licence=licence)
     if judge is not None:
-        instances = artifact.card.instances.with_rejector(judge)
+        judge.check(artifact.card)
+        if len(folders) > 1:
+            log.warning("the rejector was fitted to single networks, not to an ensemble of %d", len(folders))
+        instances = replace(artifact.card.instances, rejector=judge.rejector)
         artifact = replace(artifact, card=replace(artifact.card, instances=instances))
     calibration = None
     if wants_int8 or (int8 is None and file_format == "fseg"):

@@ -50,7 +50,7 @@ class Objects:
     classes
         Class of each, from 0.
     confidences
-        Mean foreground probability of each.
+        Probability of each, see :func:`frugalseg.instances.object_confidences`.
     shapes
         Measurements in pixels of the view, shape (n, len(SHAPES)).
     pieces
@@ -132,7 +132,7 @@ def are_alone(components: Components) -> Mask:
 def are_debris(components: Components, settings: InstanceSettings) -> Mask:
     """For each component whether it is too small for any object, even if the edge cut it and its holes were filled."""
     areas = np.prod(components.boxes[:, 2:] - components.boxes[:, :2], axis=1)
-    return np.asarray(areas * CUT_FACTOR < settings.min_area)
+    return np.asarray(areas * CUT_FACTOR < settings.debris_area)
 
 
 def enclosed(plan: SlidePlan, store: ArrayStore, components: Components, settings: InstanceSettings) -> Mask:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import Dataset, Sample, split_folds
 from frugalseg.instances import InstanceSettings, separate
 from frugalseg.metrics import ImageScores, pool, score_image, true_objects
-from frugalseg.rejector import Candidates, Rejector, fit_rejector, object_features
+from frugalseg.model_files import ModelCard, read_card
+from frugalseg.rejector import KEEP_ALL, Candidates, Rejector, TooFewObjectsError, fit_rejector, object_features
 from frugalseg.segmentation import segment, to_full_size
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CONFIG, holds_files
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 FOLDS = "folds.json"
 REJECTOR = "rejector.json"
 REJECTOR_FORMAT = 1
+SCALE_TOLERANCE = 0.25
+"""How far the scales of a rejector's networks and of a model may lie apart."""
 
 
 def fold_folders(folder: Path) -> list[Path]:
@@ -48,24 +53,66 @@ def fold_folders(folder: Path) -> list[Path]:
     return folders
 
 
-def read_rejector(path: Path) -> Rejector:
-    """The rejector that a cross-validation left in its folder, or a file of that kind.
+@dataclass(frozen=True)
+class FittedRejector:
+    """A rejector, and the kind of network to whose objects it was fitted.
 
-    Raises
-    ------
-    InputError
-        There is none, or it cannot be read.
+    Attributes
+    ----------
+    path
+        The file it lies in.
+    scale
+        Factor from image pixels to the network's.
     """
-    file = path / REJECTOR if path.is_dir() else path
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        if document["format"] != REJECTOR_FORMAT:
-            raise InputError(file, f"has another format than {REJECTOR_FORMAT}, the one this version reads")
-        return Rejector.from_document(document)
-    except FileNotFoundError:
-        raise InputError(file, "no such file; 'frugalseg train --folds' makes one") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(file, f"not a readable rejector ({error})") from None
+
+    path: Path
+    rejector: Rejector
+    net: str
+    class_names: tuple[str, ...]
+    scale: float
+
+    @classmethod
+    def read(cls, path: Path) -> FittedRejector:
+        """That of a cross-validation's folder, or a file of that kind.
+
+        Raises
+        ------
+        InputError
+            There is none, or it cannot be read.
+        """
+        file = path / REJECTOR if path.is_dir() else path
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            if type(value["format"]) is not int or value["format"] != REJECTOR_FORMAT:
+                raise InputError(file, f"has another format than {REJECTOR_FORMAT}, the one this version reads")
+            names = tuple(map(str, value["class_names"]))
+            return cls(file, Rejector.from_document(value), str(value["net"]), names, float(value["scale"]))
+        except FileNotFoundError:
+            reason = "no such file; 'frugalseg train --folds' makes one where it finds enough objects"
+            raise InputError(file, reason) from None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(file, f"not a readable rejector ({type(error).__name__}: {error})") from None
+
+    def write(self) -> None:
+        """Write the file."""
+        kind = {"net": self.net, "class_names": list(self.class_names), "scale": self.scale}
+        write_json(self.path, {"format": REJECTOR_FORMAT, **kind, **self.rejector.to_document()})
+
+    def check(self, card: ModelCard) -> None:
+        """Refuse a model whose objects are of another kind: another network, other classes, another scale.
+
+        Raises
+        ------
+        InputError
+            Names the difference.
+        """
+        if (self.net, self.class_names) != (card.net, card.class_names):
+            kinds = f"a {self.net} of {self.class_names}, not of a {card.net} of {card.class_names}"
+            raise InputError(self.path, f"was fitted to objects of {kinds}")
+        if not math.isclose(self.scale, card.scale, rel_tol=SCALE_TOLERANCE):
+            raise InputError(
+                self.path, f"was fitted at the scale {self.scale:.3g}, the model works at {card.scale:.3g}"
+            )
 
 
 def train_folds(
@@ -118,20 +165,20 @@ def train_folds(
         "with_rejector": None,
     }
     (out / REJECTOR).unlink(missing_ok=True)
+    candidates = [Candidates.joined([each.candidates for each in fold.values()]) for fold in found]
+    others = [Candidates.joined([*candidates[:index], *candidates[index + 1 :]]) for index in range(n_folds)]
     try:
-        candidates = [Candidates.joined([each.candidates for each in fold.values()]) for fold in found]
-        others = [Candidates.joined([*candidates[:index], *candidates[index + 1 :]]) for index in range(n_folds)]
-        rejectors = [fit_rejector(each) for each in others]
+        card = read_card(fold_paths[0])
         rejector = fit_rejector(Candidates.joined(candidates))
-    except ValueError as error:
-        log.info("no rejector of false objects: the held-out images have %s", error)
-    else:
+        FittedRejector(out / REJECTOR, rejector, card.net, card.class_names, card.scale).write()
         judged = [
             {name: each.scores for name, each in _score_fold(folder, config, fold, dataset, judge).items()}
-            for folder, fold, judge in zip(fold_paths, held_out_by_fold, rejectors, strict=True)
+            for folder, fold, judge in zip(fold_paths, held_out_by_fold, map(fit_rejector, others), strict=True)
         ]
         document["with_rejector"] = _figures(samples, judged)
-        write_json(out / REJECTOR, {"format": REJECTOR_FORMAT, **rejector.to_document()})
+    except TooFewObjectsError as error:
+        what = "says nothing of its figures" if (out / REJECTOR).exists() else "leaves no rejector of false objects"
+        log.info("the cross-validation %s: %s", what, error)
     write_json(out / FOLDS, document)
     return document
 
@@ -165,22 +212,26 @@ def _score_fold(
     net, card = load_net(folder)
     place = choose_place(config)
     engine = TorchEngine(net.to(place.device), bf16=place.bf16)
-    all_kept = card.instances.candidates()
-    settings = card.instances if rejector is None else card.instances.with_rejector(rejector)
+    settings = card.instances if rejector is None else dataclasses.replace(card.instances, rejector=rejector)
     result = {}
     for sample in load_samples(dataset, samples):
         found = segment([engine], sample.image, scale=card.scale, settings=settings)
         scores = score_image(found.labels, sample.labels)
-        result[sample.name] = _Found(scores, candidates_of(found.probabilities, sample.labels, all_kept))
+        candidates = candidates_of(found.probabilities, sample.labels, card.instances)
+        result[sample.name] = _Found(scores, candidates)
     return result
 
 
 def candidates_of(probabilities: ProbabilityMap, truth: LabelMap, settings: InstanceSettings) -> Candidates:
-    """The objects of a held-out image, debris included as far as a rejector shall judge it."""
-    labels = separate(probabilities, settings)
+    """The objects of a held-out image that a rejector would judge, by the image's probability map and its true objects.
+
+    Those of which less than half is annotated are left out; so are true objects that only they cover.
+    """
+    labels = separate(probabilities, dataclasses.replace(settings, rejector=KEEP_ALL))
     full = to_full_size(labels, probabilities, truth.shape[0], truth.shape[1], settings)
     n = int(labels.max(initial=0))
     are_true, known, n_true = true_objects(full, truth)
     known = np.pad(known, (0, n - len(known)))  # objects that were lost at full size are not judged
     are_true = np.pad(are_true, (0, n - len(are_true)))
+    n_true -= int(np.count_nonzero(are_true & ~known))
     return Candidates(object_features(labels, probabilities)[known], are_true[known], n_true)
