@@ -7,8 +7,8 @@ Cross-validation on the training images of GlaS alone: three folds, each patient
 fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
 probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
 connected components for `base`, averaged over turns and scales for the rows named by --averaged, and with a rejector of
-false objects that the other folds have taught. What is there is skipped, what was interrupted goes on. `report` writes
-the table of docs/results/glands.md between its markers.
+false objects that the other folds have taught. What all folds of `base` teach goes into rejector.json. What is there is
+skipped, what was interrupted goes on. `report` writes the table of docs/results/glands.md between its markers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from frugalseg.rejector import Candidates, TooFewObjectsError, fit_rejector
 from frugalseg.segmentation import mean_map, objects_of
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
-from frugalseg.train.folds import candidates_of
+from frugalseg.train.folds import REJECTOR, FittedRejector, candidates_of
 from frugalseg.train.lesson import Lesson
 from frugalseg.train.plan import DataChoice, load_samples, open_training_data
 from frugalseg.train.quantize_config import QuantizeConfig
@@ -186,6 +186,9 @@ class Study:
         except TooFewObjectsError as error:
             print(f"no rejector for {row}: {error}", flush=True)
             return scores
+        if (row, mode) == (BASE, PLAIN):
+            rejector = fit_rejector(Candidates.joined(candidates))
+            FittedRejector(RESULTS / REJECTOR, rejector, cards[0].net, ("gland",), cards[0].scale).write()
         judged = scores.setdefault(f"{mode}, {JUDGED}" if mode != PLAIN else JUDGED, {})
         for fold, card in enumerate(cards):
             settings = dataclasses.replace(card.instances, rejector=judges[fold])
@@ -213,7 +216,7 @@ def report() -> None:
     """The table: figures of all held-out images, of benign and malignant ones, and the difference from `base`."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     steps = set()
-    for path in sorted(set(RESULTS.glob("*.json")) - {RESULTS / GRADES}):
+    for path in sorted(set(RESULTS.glob("*.json")) - {RESULTS / GRADES, RESULTS / REJECTOR}):
         document = json.loads(path.read_text(encoding="utf-8"))
         steps.add(document["steps"])
         found |= {(document["row"], mode): sums for mode, sums in document["scores"].items()}

@@ -1,6 +1,7 @@
 """The models that come with the package: packed from finished runs, measured as users run them, their cards' tables.
 
     python tools/ship_models.py pack NAME DATA RUN…     # models/FILE.fseg, with ranges for INT8
+    python tools/ship_models.py judge NAME FILE         # the same file with a rejector of false objects
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
 `pack` takes INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training images look
@@ -31,6 +32,7 @@ from frugalseg.images import load_sample, open_dataset
 from frugalseg.inspection import inspect_model
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import MODELS
+from frugalseg.train.folds import FittedRejector
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "models"
@@ -47,15 +49,17 @@ LICENCE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("pack", "measure"):
+    for name in ("pack", "judge", "measure"):
         command = commands.add_parser(name)
         command.add_argument("name", choices=MODELS)
-        command.add_argument("data", type=Path)
+        command.add_argument("rejector" if name == "judge" else "data", type=Path)
         if name == "pack":
             command.add_argument("run", type=Path, nargs="+")
     args = parser.parse_args()
     if args.command == "pack":
         pack(FOLDER / MODELS[args.name], args.data, args.run)
+    elif args.command == "judge":
+        judge(FOLDER / MODELS[args.name], args.rejector)
     else:
         measure(args.name, args.data)
 
@@ -69,6 +73,15 @@ def pack(path: Path, data: Path, runs: list[Path]) -> None:
     print(
         f"{path}: {write_artifact(path, artifact):,} bytes; INT8 agrees in {100 * found.agreement:.2f} % of the pixels"
     )
+
+
+def judge(path: Path, rejector: Path) -> None:
+    """Put a rejector into the file; everything else stays."""
+    artifact, fitted = read_artifact(path), FittedRejector.read(rejector)
+    fitted.check(artifact.card)
+    instances = dataclasses.replace(artifact.card.instances, rejector=fitted.rejector)
+    artifact = dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, instances=instances))
+    print(f"{path}: {write_artifact(path, artifact):,} bytes")
 
 
 def _with_familiarity(artifact: Artifact, data: Path) -> Artifact:

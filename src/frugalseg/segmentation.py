@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,8 +145,10 @@ def segment(
     settings
         How probabilities become objects.
     tta
-        Average over turns, mirrored turns and three scales: 25 times the work.
+        Average over turns, mirrored turns and three scales: 25 times the work. A rejector, which was fitted to maps
+        that are not averaged, is not asked then.
     """
+    settings = replace(settings, rejector=None) if tta else settings
     return objects_of(mean_map(engines, image, scale, tta), image.shape[0], image.shape[1], settings)
 
 

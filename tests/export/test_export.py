@@ -169,6 +169,9 @@ class TestPacked:
         assert len(rows) > 1
         assert {row.split(",")[place] for row in rows[1:]} == {str(round(1 / (1 + math.exp(-3)), 4))}
         assert len((tmp_path / "none" / "objects.csv").read_text().splitlines()) == 1
+        command = ["predict", str(tmp_path / "none.fseg"), str(images), "--out", str(tmp_path / "tta"), "--tta"]
+        assert main(command) == 0
+        assert len((tmp_path / "tta" / "objects.csv").read_text().splitlines()) > 1, "averaged maps are not for it"
         capsys.readouterr()
         command = ["export", tmp_path / "all.fseg", "--format", "onnx", "--out", tmp_path / "m.onnx"]
         assert main([*map(str, command), "--rejector", str(tmp_path / "all.json")]) == 2
