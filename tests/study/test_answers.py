@@ -95,6 +95,13 @@ def test_verdicts_come_from_the_intervals(ledger: Path) -> None:
     assert in_words(said["INQ-5 against freezing alone"]) == "INQ-5 against freezing alone: not run."
 
 
+def test_one_seed_shows_nothing_of_others(tmp_path: Path) -> None:
+    put_cell(tmp_path, "lite/half/random/float/x1/seed-0", [0.8] * 10)
+    put_cell(tmp_path, "lite/half/random/inq-5/x1/seed-0", [0.9] * 10)
+    said = {each.contrast.words: each for question in QUESTIONS for each in answer(question, read_results(tmp_path))}
+    assert said["INQ-5 against float training"].verdict == "helps in the only seed, which shows nothing of others"
+
+
 def test_part_b_stands_beside_part_a(tmp_path: Path) -> None:
     name = "lite/half/random/float/x1/seed-0"
     put_cell(tmp_path, name, [0.8, 0.8])

@@ -160,4 +160,5 @@ def answer(question: Question, results: Sequence[CellResult]) -> list[Answer]:
 
 def _verdict(question: Question, contrast: Contrast, found: Difference) -> str:
     sign = -found.sign if contrast.figure in LOWER_IS_BETTER else found.sign
-    return question.answers[{1: 0, -1: 1, 0: 2}[sign]]
+    word = question.answers[{1: 0, -1: 1, 0: 2}[sign]]
+    return f"{word} in the only seed, which shows nothing of others" if sign and found.n_seeds == 1 else word
