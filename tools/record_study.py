@@ -31,6 +31,8 @@ from frugalseg.images import Dataset, split_folds
 from frugalseg.instances import InstanceSettings
 from frugalseg.metrics import pooled, score_image
 from frugalseg.model_files import CARD, read_card
+from frugalseg.quant import code_entropy
+from frugalseg.quant.layers import to_codes
 from frugalseg.rejector import Candidates, TooFewObjectsError, fit_rejector
 from frugalseg.segmentation import mean_map, objects_of
 from frugalseg.train.config import TrainConfig
@@ -56,15 +58,22 @@ TRAININGS: Mapping[str, dict[str, Any]] = {
     "small objects count as others": {"small_factor": 1.0},
     "gaps count as the rest": {"gap_factor": 0.0},
     "input a third larger": {"object_diameter_px": 83.0},
+    "half the steps": {"steps": 0.5},
 }
+"""Settings that a row changes; of the steps a share."""
+
 PHASES: Mapping[str, dict[str, Any]] = {
     "LSQ-5": {"method": "lsq", "bits": 5},
     "LSQ-4": {"method": "lsq", "bits": 4},
     "LSQ-3": {"method": "lsq", "bits": 3},
     "INQ-5": {"method": "inq", "bits": 5},
     "float further": {"method": "none"},
+    "LSQ-4 with codes that cost 20": {"method": "lsq", "bits": 4, "entropy_factor": 20.0},
+    "LSQ-4 with codes that cost 60": {"method": "lsq", "bits": 4, "entropy_factor": 60.0},
 }
-TAUGHT: Mapping[str, str] = {"LSQ-4 taught by its float network": "LSQ-4", "LSQ-3 taught by its float network": "LSQ-3"}
+TAUGHT: Mapping[str, str] = {
+    f"{row} taught by its float network": row for row in PHASES if row.startswith("LSQ") and row != "LSQ-5"
+}
 """Phases with the float network they begin from as their teacher."""
 
 PHASE = {"steps": 240, "learning_rate": 5e-4}
@@ -121,6 +130,7 @@ class Study:
             for fold in range(N_FOLDS):
                 self._maps(row, fold, mode)
             document = {"row": row, "mode": mode, "steps": self.config.steps, "scores": self._scores(row, mode)}
+            document["code_bits"] = self._code_bits(row)
             write_json(file, document)
             print(f"{row}, {mode}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
             for name, sums in document["scores"].items():
@@ -133,12 +143,12 @@ class Study:
         folder = self._folder(row, fold)
         if (folder / CARD).exists():
             steps = read_config(folder)["config"]["steps"]
-            if steps != self.config.steps:
+            if steps != self._config(row).steps:
                 raise SystemExit(f"{folder} had {steps} steps")
             return folder
         resume = (folder / "config.json").exists()
         if row in TRAININGS:
-            config = dataclasses.replace(self.config, **TRAININGS[row])
+            config = self._config(row)
             names = tuple([sample.name for sample in side] for side in self.folds[fold])
             train(config, self.choice, folder, split=names, resume=resume)
         else:
@@ -146,6 +156,20 @@ class Study:
             phase = QuantizeConfig(**PHASES[TAUGHT.get(row, row)], **PHASE)
             quantize_run(source, phase, folder, resume=resume, lesson=Lesson((source,)) if row in TAUGHT else None)
         return folder
+
+    def _config(self, row: str) -> TrainConfig:
+        """Settings of a row's float networks."""
+        changes = dict(TRAININGS.get(row, {}))
+        changes["steps"] = round(changes.get("steps", 1) * self.config.steps)
+        return dataclasses.replace(self.config, **changes)
+
+    def _code_bits(self, row: str) -> float | None:
+        """Bits that a code holds on the mean, over all folds; None for float weights."""
+        tensors = [
+            tensor for fold in range(N_FOLDS) for tensor in to_codes(load_net(self._folder(row, fold))[0]).values()
+        ]
+        n_codes = sum(tensor.codes.size for tensor in tensors)
+        return sum(code_entropy(tensor.codes) * tensor.codes.size for tensor in tensors) / n_codes if n_codes else None
 
     def _maps(self, row: str, fold: int, mode: str) -> Path:
         """Probability maps of the fold's held-out images, in half precision."""
@@ -216,14 +240,16 @@ def report() -> None:
     """The table: figures of all held-out images, of benign and malignant ones, and the difference from `base`."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     steps = set()
-    for path in sorted(set(RESULTS.glob("*.json")) - {RESULTS / GRADES, RESULTS / REJECTOR}):
-        document = json.loads(path.read_text(encoding="utf-8"))
+    bits: dict[str, float | None] = {}
+    for document in _documents():
         steps.add(document["steps"])
+        bits[document["row"]] = document.get("code_bits")
         found |= {(document["row"], mode): sums for mode, sums in document["scores"].items()}
     grades = _grades()
+    titles = ("network", "bits in a code", "objects", "all: F1 / Dice / Hausdorff", "benign", "malignant")
     lines = [
-        "| network | objects | all: F1 / Dice / Hausdorff | benign | malignant | malignant: Dice less the base's |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(titles)} | malignant: Dice less the base's |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     modes = (PLAIN, COMPONENTS, JUDGED, AVERAGED, f"{AVERAGED}, {JUDGED}")
     order = [(row, mode) for row in (*TRAININGS, *PHASES, *TAUGHT) for mode in modes if (row, mode) in found]
@@ -232,7 +258,8 @@ def report() -> None:
         sums = found[row, mode]
         cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
         change = "" if (row, mode) == (BASE, PLAIN) or base is None else _change(sums, base, grades["malignant"])
-        lines.append(f"| {row} | {mode} | {' | '.join(cells)} | {change} |")
+        held = bits[row]
+        lines.append(f"| {row} | {'' if held is None else f'{held:.2f}'} | {mode} | {' | '.join(cells)} | {change} |")
     missing = [row for row in (*TRAININGS, *PHASES, *TAUGHT) if (row, PLAIN) not in found]
     run_with = ", ".join(map(str, sorted(steps)))
     lines += ["", f"Steps of a network: {run_with}. Not run: {', '.join(missing) or 'nothing'}."]
@@ -240,6 +267,18 @@ def report() -> None:
     text = PAGE.read_text(encoding="utf-8")
     before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
     PAGE.write_text("\n\n".join([before, "\n".join(lines), after]), encoding="utf-8")
+
+
+def held_out_figures(rows: Mapping[str, str]) -> dict[str, str]:
+    """F1 / Dice / Hausdorff of held-out patients, for those of `rows` (any key: name of a row) that were run."""
+    scores = {each["row"]: each["scores"][PLAIN] for each in _documents() if each["mode"] == PLAIN}
+    return {key: _shown(list(scores[row].values())) for key, row in rows.items() if row in scores}
+
+
+def _documents() -> list[dict[str, Any]]:
+    """All results."""
+    paths = sorted(set(RESULTS.glob("*.json")) - {RESULTS / GRADES, RESULTS / REJECTOR})
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def _grades() -> dict[str, list[str]]:

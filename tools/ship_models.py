@@ -1,6 +1,6 @@
 """The models that come with the package: packed from finished runs, measured as users run them, their cards' tables.
 
-    python tools/ship_models.py pack NAME DATA RUN…     # models/FILE.fseg, with ranges for INT8
+    python tools/ship_models.py pack NAME DATA RUN… [--half-floats]     # models/FILE.fseg, with ranges for INT8
     python tools/ship_models.py judge NAME FILE         # the same file with a rejector of false objects
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
@@ -27,6 +27,7 @@ from frugalseg.cli import main as frugalseg
 from frugalseg.evaluate import evaluate_folders
 from frugalseg.export import calibrate, pack_runs
 from frugalseg.export.calibration import calibration_images
+from frugalseg.export.packing import with_half_floats
 from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import load_sample, open_dataset
 from frugalseg.inspection import inspect_model
@@ -55,18 +56,21 @@ def main() -> None:
         command.add_argument("rejector" if name == "judge" else "data", type=Path)
         if name == "pack":
             command.add_argument("run", type=Path, nargs="+")
+            command.add_argument("--half-floats", action="store_true")
     args = parser.parse_args()
     if args.command == "pack":
-        pack(FOLDER / MODELS[args.name], args.data, args.run)
+        pack(FOLDER / MODELS[args.name], args.data, args.run, args.half_floats)
     elif args.command == "judge":
         judge(FOLDER / MODELS[args.name], args.rejector)
     else:
         measure(args.name, args.data)
 
 
-def pack(path: Path, data: Path, runs: list[Path]) -> None:
+def pack(path: Path, data: Path, runs: list[Path], half_floats: bool) -> None:
     """Write the file."""
     packed = pack_runs(runs, licence=LICENCE)
+    if half_floats:
+        packed = with_half_floats(packed)
     packed = dataclasses.replace(packed, card=dataclasses.replace(packed.card, class_names=("gland",)))
     artifact = _with_familiarity(packed, data)
     artifact, found = calibrate(artifact, calibration_images(runs[0], artifact), advance=print)

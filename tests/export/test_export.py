@@ -148,6 +148,30 @@ class TestPacked:
             assert ((a > 0) == (b > 0)).mean() >= 0.9999
             np.testing.assert_array_equal(a, c)
 
+    def test_half_floats_take_half_the_bytes_and_leave_the_codes(
+        self, quantized: tuple[Path, SegmentationNet], packed: Path, images: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "half.fseg"
+        command = ["export", str(quantized[0]), "--calibrate", str(images)]
+        assert main([*command, "--out", str(out), "--half-floats"]) == 0
+        half, whole = (read_artifact(path).members[0] for path in (out, packed))
+        for name, tensor in whole.quantized.items():
+            assert half.quantized[name].dequantize().tobytes() == tensor.dequantize().tobytes()
+        n_floats = sum(array.size for array in whole.floats.values())
+        assert packed.stat().st_size - out.stat().st_size > 1.9 * n_floats
+        for name, array in whole.floats.items():
+            np.testing.assert_allclose(half.floats[name], array, rtol=1e-3, atol=1e-6)
+        for model, name in ((packed, "whole"), (out, "half")):
+            command = ["predict", str(model), str(images), "--out", str(tmp_path / name), "--precision"]
+            assert main([*command, "fp32"]) == 0
+        for seed in range(3):
+            a, b = (np.asarray(Image.open(tmp_path / name / f"tissue {seed}.png")) for name in ("whole", "half"))
+            assert ((a > 0) == (b > 0)).mean() >= 0.99
+        command = ["predict", str(out), str(images), "--out", str(tmp_path / "int8"), "--precision", "int8"]
+        assert main(command) == 0
+        onnx = ["export", str(quantized[0]), "--format", "onnx", "--out", str(tmp_path / "m.onnx"), "--half-floats"]
+        assert main(onnx) == 2
+
     def test_a_rejector_goes_into_the_file(
         self, quantized: tuple[Path, SegmentationNet], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

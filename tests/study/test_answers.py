@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from frugalseg.errors import InputError
 from frugalseg.study.comparing import Contrast, difference
 from frugalseg.study.grid import GRID
+from frugalseg.study.literature import Published
 from frugalseg.study.page import MARKER, NAMES, render
 from frugalseg.study.questions import NOT_RUN, QUESTIONS, answer
 from frugalseg.study.reading import mean_and_deviation, read_results
@@ -18,7 +20,7 @@ from frugalseg.study.tables import cells_not_run, in_words, table_rows
 
 from .builders import put_cell
 
-EMPTY = "# Study\n" + "\n".join(f"{MARKER.format(n, 'begins')}\nold\n{MARKER.format(n, 'ends')}" for n in NAMES)
+EMPTY = "# Study\n" + "\n".join(f"{MARKER.format(n, 'begins')}\nstale\n{MARKER.format(n, 'ends')}" for n in NAMES)
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_part_b_stands_beside_part_a(tmp_path: Path) -> None:
 
 def test_the_page(ledger: Path) -> None:
     page = render(EMPTY, read_results(ledger), "../images/study.png")
-    assert "old" not in page
+    assert "stale" not in page
     assert "**Does quantized training (QNT) help?** By the first line: `lite`, part A: helps." in page
     assert "**Does quantized suggestion (QSA) help?** Not run." in page
     assert (
@@ -137,7 +139,15 @@ def test_the_page_without_results() -> None:
     assert "No cell has been run." in page
     assert "helps" not in page
     assert page.count("not run.") >= sum(len(question.contrasts) for question in QUESTIONS)
-    assert "| **ours** | not run |" in page
+    assert "| **ours**, the paper's set-up | not run |" in page
+
+
+def test_the_page_with_models_that_ship_and_patients_held_out(ledger: Path) -> None:
+    model = Published("**ours**, `glands`", (0.9, math.nan), (0.91, math.nan), (44.44, math.nan), "its card")
+    page = render(EMPTY, read_results(ledger), shipped=[model], held_out={"inq-5": ".8 / .7 / 99.0"})
+    assert "| **ours**, `glands` | 0.900 / – | 0.910 / – | 44.4 / – | its card |" in page
+    assert "| `inq-5` | – | not run | .8 / .7 / 99.0 |" in page
+    assert "| `float` | – | not run | not run |" in page
 
 
 def test_what_is_not_run_is_told_whole(ledger: Path) -> None:

@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def tool(tmp_path: Path) -> ModuleType:
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The tool, at work on copies of the page and of the ledger."""
+    monkeypatch.syspath_prepend(ROOT / "tools")  # one tool uses another
     spec = importlib.util.spec_from_file_location("study_page", ROOT / "tools" / "study_page.py")
     assert spec is not None
     assert spec.loader is not None

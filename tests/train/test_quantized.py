@@ -15,6 +15,7 @@ from narrow_nets import narrow_unet
 from frugalseg.cli import main
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map
+from frugalseg.quant import code_entropy
 from frugalseg.quant.layers import bake, effective_weights, to_codes
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train import TrainConfig
@@ -157,6 +158,27 @@ def test_what_cannot_be_done_is_said_before_any_work(source: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="steps"):
         quantize_run(source, phase("twn", steps=9), tmp_path / "c", resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_codes_that_cost_something_become_cheaper(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entropies, sizes = [], []
+    for factor in (0.0, 10.0):
+        out = tmp_path / f"{factor}"
+        flags = ["--method", "lsq", "--bits", "4", "--steps", "24", "--learning-rate", "2e-3", "--norm-batches", "2"]
+        assert main(["quantize", str(source), "--out", str(out), *flags, "--entropy-factor", str(factor)]) == 0
+        tensors = to_codes(load_net(out)[0]).values()
+        entropies.append(sum(code_entropy(each.codes) * each.codes.size for each in tensors))
+        assert main(["export", str(out), "--no-int8", "--out", str(out.with_suffix(".fseg"))]) == 0
+        sizes.append(out.with_suffix(".fseg").stat().st_size)
+    assert entropies[1] < 0.8 * entropies[0]
+    assert sizes[1] < sizes[0]
+    capsys.readouterr()
+    refused = ["quantize", str(source), "--out", str(tmp_path / "no"), "--method", "inq", "--entropy-factor", "1"]
+    assert main(refused) == 2
+    assert "entropy_factor goes with the method lsq" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_train_quantize_makes_one_folder_that_predicts(

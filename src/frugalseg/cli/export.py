@@ -29,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rejector", type=Path, metavar="DIR",
         help="cross-validation ('frugalseg train --folds') whose rejector of false objects goes into the file",
     )  # fmt: skip
+    parser.add_argument(
+        "--half-floats", action="store_true", help="fseg: what is not codes (normalisations, biases) in 16 bits"
+    )
     parser.add_argument("--licence", default=None, metavar="TEXT", help="of the weights, kept in the file")
 
 
@@ -51,6 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             images=args.calibrate,
             licence=args.licence or NOT_STATED,
             rejector=args.rejector,
+            half_floats=args.half_floats,
             advance=status.update,
         )
     if not args.json:

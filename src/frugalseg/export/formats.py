@@ -18,7 +18,7 @@ from frugalseg.artifact import NOT_STATED, Artifact, read_artifact, write_artifa
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
-from frugalseg.export.packing import member_folders, pack_runs
+from frugalseg.export.packing import member_folders, pack_runs, with_half_floats
 from frugalseg.graphs import float_model, int8_model
 from frugalseg.train.folds import FittedRejector
 
@@ -51,6 +51,7 @@ def export_model(
     images: Path | None = None,
     licence: str = NOT_STATED,
     rejector: Path | None = None,
+    half_floats: bool = False,
     advance: Callable[[str], None] = lambda _: None,
 ) -> Exported:
     """Write finished runs as a file of another format.
@@ -71,6 +72,8 @@ def export_model(
         Of the weights.
     rejector
         A cross-validation whose rejector of false objects goes into the file, or such a rejector's file.
+    half_floats
+        Store what is not codes (normalisations, biases) in 16 bits; ``fseg`` only.
     advance
         Told what is being done.
 
@@ -84,6 +87,8 @@ def export_model(
         raise ConfigError("format", f"{file_format} holds float weights only; choose fseg, onnx or openvino for INT8")
     if int8 is False and images is not None:
         raise ConfigError("int8", "images to calibrate on are of no use without INT8")
+    if half_floats and file_format != "fseg":
+        raise ConfigError("half_floats", f"{file_format} holds floats of 32 bits; choose fseg")
     judge = None if rejector is None else FittedRejector.read(rejector)
     if out.is_dir():
         raise InputError(out, "is a folder, not a file to write")
@@ -104,6 +109,8 @@ def export_model(
             log.warning("the rejector was fitted to single networks, not to an ensemble of %d", len(folders))
         instances = replace(artifact.card.instances, rejector=judge.rejector)
         artifact = replace(artifact, card=replace(artifact.card, instances=instances))
+    if half_floats:
+        artifact = with_half_floats(artifact)
     calibration = None
     if wants_int8 or (int8 is None and file_format == "fseg"):
         try:

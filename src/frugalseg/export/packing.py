@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from frugalseg.artifact import NOT_STATED, Artifact, Member
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.model_files import ModelCard, check_members
@@ -77,6 +79,20 @@ def pack_net(net: SegmentationNet) -> Member:
         if value.is_floating_point() and name not in quantized
     }
     return Member(quantized, floats)
+
+
+def with_half_floats(artifact: Artifact) -> Artifact:
+    """The same model with what is not codes in float16, half the bytes; numbers too large for that stay as they are."""
+    return replace(artifact, members=tuple(_halved(member) for member in artifact.members))
+
+
+def _halved(member: Member) -> Member:
+    largest = np.finfo(np.float16).max
+    floats = {
+        name: array.astype(np.float16) if np.abs(array).max(initial=0) <= largest else array
+        for name, array in member.floats.items()
+    }
+    return replace(member, floats=floats)
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

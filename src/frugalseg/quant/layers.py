@@ -23,7 +23,7 @@ from frugalseg.quant.dorefa import Dorefa
 from frugalseg.quant.inq import Inq
 from frugalseg.quant.lsq import Lsq
 from frugalseg.quant.packing import empty_codes
-from frugalseg.quant.spec import Method, QuantSpec, level_table
+from frugalseg.quant.spec import Method, QuantSpec, level_table, lsq_bits
 from frugalseg.quant.tensors import ChannelLayout, QuantizedTensor
 from frugalseg.quant.ternary import Ttq, Twn
 
@@ -118,7 +118,7 @@ def effective_weights(net: nn.Module) -> dict[str, Tensor]:
 
 def latent_weights(net: nn.Module) -> dict[str, Tensor]:
     """The float weights behind, by tensor name. INQ's have no meaning where they are frozen."""
-    return {f"{name}.weight": _latent(layer).detach().clone() for name, (layer, _) in quantizers(net).items()}
+    return {f"{name}.weight": latent_weight(layer).detach().clone() for name, (layer, _) in quantizers(net).items()}
 
 
 def scale_parameters(net: nn.Module) -> list[nn.Parameter]:
@@ -130,7 +130,8 @@ def scale_parameters(net: nn.Module) -> list[nn.Parameter]:
 def to_codes(net: nn.Module) -> dict[str, QuantizedTensor]:
     """Codes, levels and scales of the quantized layers, by tensor name; empty where there are none.
 
-    ``dequantize()`` of each gives what :func:`effective_weights` gives, to the bit.
+    ``dequantize()`` of each gives what :func:`effective_weights` gives, to the bit. LSQ's codes have as few bits as the
+    levels that the layer uses.
 
     Raises
     ------
@@ -141,15 +142,17 @@ def to_codes(net: nn.Module) -> dict[str, QuantizedTensor]:
     for name, (layer, quantizer) in quantizers(net).items():
         layout = quantizer.layout
         try:
-            split = quantizer.split(_latent(layer).reshape(layout.view))
+            split = quantizer.split(latent_weight(layer).reshape(layout.view))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         method = next(key for key, kind in QUANTIZERS.items() if isinstance(quantizer, kind))
-        levels = level_table(method, quantizer.bits)
-        codes = empty_codes(layout.shape, quantizer.bits)
-        codes[...] = np.searchsorted(levels, _array(split.level)).reshape(layout.shape)
+        used = _array(split.level)
+        bits = lsq_bits(used) if method == "lsq" else quantizer.bits
+        levels = level_table(method, bits)
+        codes = empty_codes(layout.shape, bits)
+        codes[...] = np.searchsorted(levels, used).reshape(layout.shape)
         tensors[f"{name}.weight"] = QuantizedTensor(
-            bits=quantizer.bits,
+            bits=bits,
             codes=codes,
             levels=levels,
             scale=_array(split.scale).reshape(-1),
@@ -169,7 +172,7 @@ def bake(net: Net) -> Net:
     plain = copy.deepcopy(net)
     for layer, _ in quantizers(plain).values():
         kind = parametrize.type_before_parametrizations(layer)
-        weight = nn.Parameter(layer.weight, requires_grad=_latent(layer).requires_grad)
+        weight = nn.Parameter(layer.weight, requires_grad=latent_weight(layer).requires_grad)
         bias = layer.bias
         del layer.parametrizations, layer.bias
         layer.__class__ = kind
@@ -189,7 +192,8 @@ def _parametrizations(layer: Layer) -> parametrize.ParametrizationList:
     return cast(parametrize.ParametrizationList, lists["weight"])
 
 
-def _latent(layer: Layer) -> Tensor:
+def latent_weight(layer: Layer) -> Tensor:
+    """The float weight behind that of a quantized layer, which training moves."""
     return _parametrizations(layer).original
 
 

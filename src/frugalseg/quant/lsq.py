@@ -57,17 +57,27 @@ class Lsq(Quantizer):
         """-Q_N and Q_P."""
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
+    @property
+    def grouped_step(self) -> Tensor:
+        """s, shaped to broadcast against the layout's view."""
+        return self._grouped(positive(self.step))
+
+    @property
+    def step_factor(self) -> float:
+        """What the gradient of s is multiplied by."""
+        return 1 / math.sqrt(self.layout.n_shared * self.bounds[1])
+
     def quantize(self, latent: Tensor) -> Tensor:
         """Multiples of the step."""
-        factor = 1 / math.sqrt(self.layout.n_shared * self.bounds[1])
-        step = self._grouped(positive(self.step))
         return cast(
             Tensor,
-            _LsqFunction.apply(latent, step, self.bounds, factor, self.layout.shared_axes),  # type: ignore[no-untyped-call]
+            _LsqFunction.apply(  # type: ignore[no-untyped-call]
+                latent, self.grouped_step, self.bounds, self.step_factor, self.layout.shared_axes
+            ),
         )
 
     @torch.no_grad()
     def split(self, latent: Tensor) -> Split:
         """Integers and the step."""
-        step = self._grouped(positive(self.step))
+        step = self.grouped_step
         return Split(lsq_level(latent / step, self.bounds), step)

@@ -159,6 +159,14 @@ def level_table(method: Method, bits: int) -> NDArray[np.float32]:
     return METHODS[method].levels(bits)
 
 
+def lsq_bits(levels: NDArray[np.float32]) -> int:
+    """The fewest bits whose levels of LSQ hold all of the given ones."""
+    lowest, highest = float(levels.min()), float(levels.max())
+    rules = METHODS["lsq"]
+    table = (bits for bits in range(rules.min_bits, rules.max_bits + 1) if _lsq_levels(bits)[0] <= lowest)
+    return next(bits for bits in table if highest <= _lsq_levels(bits)[-1])
+
+
 def _known(method: object) -> bool:
     return isinstance(method, str) and method in METHODS
 

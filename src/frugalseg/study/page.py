@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from frugalseg.study.grid import EVERY, GRID, NETWORKS, StudyCell
@@ -12,22 +13,39 @@ from frugalseg.study.reading import PARTS, CellResult
 from frugalseg.study.saturation import saturation
 from frugalseg.study.tables import Row, cells_not_run, in_short, in_words, table_rows
 
-NAMES = ("answers", "figures", "others", "saturation", "not run")
+NAMES = ("answers", "figures", "others", "folds", "saturation", "not run")
 """Parts of the page, between markers of these names."""
 
 MARKER = "<!-- made by tools/study_page.py: {} {} -->"
 
 
-def render(page: str, results: Sequence[CellResult], picture: str | None = None) -> str:
+def render(
+    page: str,
+    results: Sequence[CellResult],
+    picture: str | None = None,
+    *,
+    shipped: Sequence[Published] = (),
+    held_out: Mapping[str, str] | None = None,
+) -> str:
     """`page` with all its parts made anew; ``ValueError`` where a marker is missing.
 
-    `picture` is a link to the picture, which comes with the figures; None for none.
+    Parameters
+    ----------
+    page, results
+        The page as it is; cells that were run.
+    picture
+        A link to the picture, which comes with the figures; None for none.
+    shipped
+        Figures of the gland models that come with the package; NaN for parts that are not known.
+    held_out
+        Figures on patients held out, by training.
     """
     shown = f"\n\n![Object Dice on part A by selection and training]({picture})\n" if picture else ""
     parts = {
         "answers": answers(results),
         "figures": figures(results) + shown,
-        "others": others(results),
+        "others": others(results, shipped),
+        "folds": folds(results, held_out or {}),
         "saturation": saturation_table(),
         "not run": not_run(results),
     }
@@ -80,8 +98,8 @@ def _line(row: Row) -> str:
     )
 
 
-def others(results: Sequence[CellResult]) -> str:
-    """Other people's figures, and beside them ours of the paper's best set-up."""
+def others(results: Sequence[CellResult], shipped: Sequence[Published] = ()) -> str:
+    """Other people's figures, and beside them ours of the paper's best set-up, and of the models that ship."""
     lines = [
         "| | object F1: A / B | object Dice | object Hausdorff | how sure |",
         "| --- | --- | --- | --- | --- |",
@@ -95,7 +113,23 @@ def others(results: Sequence[CellResult]) -> str:
             cells = " | ".join(f"{a} / {b}" for a, b in zip(*both, strict=True))
             lines.append(f"| **ours**, `{row.pattern}` | {cells} | seeds {', '.join(map(str, row.seeds))} |")
     if not any(cell.row in found for cell in _ours()):
-        lines.append("| **ours** | not run | | | |")
+        lines.append("| **ours**, the paper's set-up | not run | | | |")
+    lines += [_published(each) for each in shipped]
+    return "\n".join(lines)
+
+
+def folds(results: Sequence[CellResult], held_out: Mapping[str, str]) -> str:
+    """Part A beside patients held out, for each training that was run on all images."""
+    cells = [cell for cell in _ours() if (cell.net, cell.selection, cell.n_networks) == ("lite", EVERY, 1)]
+    rows = {row.cell.row: row for row in table_rows(results)}
+    lines = [
+        "| training on all images | seeds | part A: F1 / Dice / Hausdorff | held-out patients |",
+        "| --- | --- | --- | --- |",
+    ]
+    for cell in cells:
+        row = rows.get(cell.row)
+        ours = ("–", "not run") if row is None else (", ".join(map(str, row.seeds)), " / ".join(row.figures["testA"]))
+        lines.append(f"| `{cell.training}` | {' | '.join(ours)} | {held_out.get(cell.training, 'not run')} |")
     return "\n".join(lines)
 
 
@@ -117,16 +151,13 @@ def _ours() -> list[StudyCell]:
 
 
 def _published(row: Published) -> str:
-    pairs = [
-        f"{_short(row.f1[0], 3)} / {_short(row.f1[1], 3)}",
-        f"{_short(row.dice[0], 3)} / {_short(row.dice[1], 3)}",
-        f"{row.hausdorff[0]:.1f} / {row.hausdorff[1]:.1f}",
-    ]
+    figures = ((row.f1, 3), (row.dice, 3), (row.hausdorff, 1))
+    pairs = [f"{_short(a, digits)} / {_short(b, digits)}" for (a, b), digits in figures]
     return f"| {row.name} | {' | '.join(pairs)} | {row.sure} |"
 
 
 def _short(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}"
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def saturation_table() -> str:

@@ -114,7 +114,7 @@ def fit(
                 _begin_cycle(net, average, optimiser, course, config, progress.step)
             rate = rate_at(progress.step, config, course) * progress.rate_factor
             batch = draw_batch(images, config, progress.step)
-            loss = _step(net, optimiser, config, place, batch, rate, diameter_px, teachers)
+            loss = _step(net, optimiser, config, place, batch, rate, diameter_px, teachers, course.penalty)
             if not math.isfinite(loss):
                 progress = _roll_back(folder, net, average, optimiser, progress, loss)
                 window = _Window()
@@ -167,9 +167,12 @@ def _step(
     rate: float,
     diameter_px: float,
     teachers: Teachers | None,
+    penalty: Callable[[SegmentationNet], torch.Tensor] | None,
 ) -> float:
     """One optimiser step; weights stay as they were if the loss or the gradient is not finite."""
     loss = loss_of(net, batch, config, place, diameter_px, teachers)
+    if penalty is not None:
+        loss = loss + penalty(net)
     value = float(loss.detach())
     if not math.isfinite(value):
         return value

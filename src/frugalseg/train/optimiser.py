@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.config import TrainConfig
@@ -49,10 +49,13 @@ class Course:
     begin
         Called with the cycle's number, the network and its average before the cycle's first step; may change the
         network. The average then restarts from the network, and the optimiser forgets its momenta.
+    penalty
+        Added to the loss of each batch: something of the network alone.
     """
 
     n_cycles: int = 1
     begin: Callable[[int, SegmentationNet, AveragedNet], None] | None = None
+    penalty: Callable[[SegmentationNet], Tensor] | None = None
 
     def cycle_at(self, step: int, steps: int) -> tuple[int, int, int]:
         """Number, first step and length of the cycle that `step` (from 0) of `steps` lies in."""

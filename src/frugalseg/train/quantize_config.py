@@ -42,15 +42,21 @@ class QuantizeConfig:
     learning_rate: float = setting(5e-4, "peak rate of AdamW in each cycle")
     warmup: float = setting(0.1, "share of each cycle in which the rate rises")
     weight_decay: float | None = setting(None, "weight decay of the phase; the source's if not given")
+    entropy_factor: float = setting(
+        0.0, "LSQ: weight in the loss of the bits a weight's code holds on the mean; the more, the smaller the file"
+    )
     distillation: float = setting(0.5, "with teachers: share of the loss that imitates them, 0 to 1")
     norm_batches: int = setting(50, "batches on which the statistics of batch normalisation are measured at the end")
 
     def __post_init__(self) -> None:
-        for name, lowest in {"steps": 0, "cycles": 1, "norm_batches": 0, "learning_rate": 0}.items():
+        lowest_values = {"steps": 0, "cycles": 1, "norm_batches": 0, "learning_rate": 0, "entropy_factor": 0}
+        for name, lowest in lowest_values.items():
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
         if self.weight_decay is not None and not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
+        if self.entropy_factor and self.method != "lsq":
+            raise ValueError(f"entropy_factor goes with the method lsq, not {self.method}")
         for name in ("warmup", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")

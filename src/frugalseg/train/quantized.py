@@ -19,6 +19,7 @@ from frugalseg.quant.batch_norm import reestimate_batch_norm
 from frugalseg.quant.controls import Control, control_module
 from frugalseg.quant.freezing import advance_portion
 from frugalseg.quant.layers import bake, quantize_module
+from frugalseg.quant.rate import mean_code_bits
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config
 from frugalseg.train.lesson import Lesson, load_teachers, prepare_unlabelled
@@ -178,7 +179,7 @@ def _train(
             advance_portion(net, portions[cycle], source=average.net)
 
     if config.steps:
-        course = Course(config.n_cycles, begin)
+        course = Course(config.n_cycles, begin, _penalty(config))
         net = run_loop(net, images, tellers, course, teachers)
     else:
         net = net.to(plan.place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -187,6 +188,12 @@ def _train(
     if config.norm_batches:
         reestimate_batch_norm(net, _inputs(images, plan, config.norm_batches))
     return bake(net) if config.method in CONTROLS else net
+
+
+def _penalty(config: QuantizeConfig) -> Callable[[SegmentationNet], torch.Tensor] | None:
+    """What few-bit codes cost in the loss."""
+    factor = config.entropy_factor
+    return (lambda net: factor * mean_code_bits(net)) if factor else None
 
 
 def _inputs(images: Sequence[PreparedImage], plan: Plan, n_batches: int) -> Iterator[torch.Tensor]:
