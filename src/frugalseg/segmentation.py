@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from frugalseg.arrays import Image, LabelMap, ProbabilityMap
 from frugalseg.engines import Engine
 from frugalseg.instances import InstanceSettings, foreground, object_classes, object_confidences, separate
 from frugalseg.tiling import pad, tiles
+
+Label = TypeVar("Label", np.int32, np.bool_)
 
 TILE_CORE_PX = 1024
 """Side of a tile's kept part, at the network's scale."""
@@ -43,11 +46,12 @@ def resize_image(image: Image, scale: float) -> Image:
     return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-def resize_labels(labels: LabelMap, height: int, width: int) -> LabelMap:
-    """Resize a label map to (`height`, `width`) by nearest pixel centres; no new values appear."""
+def resize_labels(labels: NDArray[Label], height: int, width: int) -> NDArray[Label]:
+    """Resize a label map or a mask to (`height`, `width`) by nearest pixel centres; no new values appear."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
-    return np.ascontiguousarray(labels[rows[:, None], columns[None, :]])
+    resized: NDArray[Label] = np.take(np.take(labels, rows, axis=0), columns, axis=1)
+    return resized
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -190,31 +194,18 @@ def to_full_size(
     """
     if labels.shape == (height, width):
         return labels
-    grown = _grow_by_one(labels)
+    highest = ndimage.maximum_filter(labels, size=3)
+    grown = np.where(labels > 0, labels, highest)  # by a pixel into the background, the higher number winning
     front = _resize_float(foreground(probabilities), height, width) > settings.threshold
-    inside = resize_labels(labels, height, width)
-    outline = np.where(front, resize_labels(grown, height, width), 0)
     # holes that `separate` filled stay filled: deep inside an object the coarse label holds
-    deep = resize_labels(_shrink_by_one(labels), height, width)
-    full = np.where(deep > 0, deep, outline).astype(np.int32)
+    deep = (labels > 0) & (ndimage.minimum_filter(labels, size=3) == highest)
+    full = np.where(front | resize_labels(deep, height, width), resize_labels(grown, height, width), 0)
     n = int(labels.max(initial=0)) + 1
-    lost = (np.bincount(inside.ravel(), minlength=n) > 0) & (np.bincount(full.ravel(), minlength=n + 1)[:n] == 0)
-    for label in (
-        np.flatnonzero(lost[1:]) + 1
-    ):  # an object so thin that interpolation swallowed it keeps its coarse pixels
-        full[(inside == label) & (full == 0)] = label
-    return full
-
-
-def _grow_by_one(labels: LabelMap) -> LabelMap:
-    """Objects grown by a pixel into the background, the higher number winning."""
-    return np.where(labels > 0, labels, ndimage.maximum_filter(labels, size=3)).astype(np.int32)
-
-
-def _shrink_by_one(labels: LabelMap) -> LabelMap:
-    """Objects without the pixels that touch something else."""
-    same = ndimage.minimum_filter(labels, size=3) == ndimage.maximum_filter(labels, size=3)
-    return np.where(same, labels, 0).astype(np.int32)
+    lost = np.bincount(full.ravel(), minlength=n) == 0
+    if lost[1:].any():  # an object so thin that interpolation swallowed it keeps its coarse pixels
+        inside = resize_labels(labels, height, width)
+        full = np.where(lost[inside] & (full == 0), inside, full)
+    return full.astype(np.int32, copy=False)
 
 
 def _resize_maps(maps: ProbabilityMap, height: int, width: int) -> ProbabilityMap:

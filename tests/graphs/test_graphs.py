@@ -82,6 +82,21 @@ def test_int8_graph_is_valid_and_near(model: tuple) -> None:
     assert 0 < noise < 0.3  # a random network of dozens of layers; a wrong scale anywhere gives above 1
 
 
+def test_a_unet_pools_bytes_and_makes_them_once() -> None:
+    """A skip is pooled and joined with what comes from below: one conversion for both, and none after the pool."""
+    artifact = packed_net(settled_net("unet"), "unet")
+    ranges = observe(artifact, 0, [image(*SIDES["unet"], 3)], [100.0])[0]
+    int8 = with_ranges(artifact, ranges)
+    nodes = onnx.load_from_string(int8_model(int8, int8.members[0])[0]).graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    pools = [node for node in nodes if node.op_type == "MaxPool"]
+    assert len(pools) == 4
+    assert {makers[node.input[0]] for node in pools} == {"DequantizeLinear"}
+    made_bytes = [node.input[0] for node in nodes if node.op_type == "QuantizeLinear"]
+    assert len(made_bytes) == len(set(made_bytes))
+    assert not {node.output[0] for node in pools} & set(made_bytes)
+
+
 def test_layers_without_ranges_stay_float(model: tuple) -> None:
     name, net, artifact = model
     ranges = observe(artifact, 0, [image(*SIDES[name], 3)], [100.0])[0]

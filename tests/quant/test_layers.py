@@ -48,7 +48,7 @@ def test_codes_give_the_weights_back_to_the_bit(method: Method, bits: int, granu
     weights, codes = effective_weights(net), to_codes(net)
     assert list(codes) == list(weights)
     for name, tensor in codes.items():
-        assert tensor.bits == bits or (method == "lsq" and tensor.bits < bits)  # as few as the levels that are used need
+        assert tensor.bits == bits or (method == "lsq" and tensor.bits < bits)  # as few as its levels need
         assert torch.equal(bit_patterns(torch.from_numpy(tensor.dequantize())), bit_patterns(weights[name])), name
 
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value of tensors, by their names in the graph."""
 
-REVISION = 4
+REVISION = 5
 """Of what :mod:`frugalseg.graphs` writes; to be raised with every change there, so that the cache forgets."""
 
 _HINTS = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}

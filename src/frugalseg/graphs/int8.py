@@ -8,7 +8,7 @@ what they are. Activations are unsigned bytes with a zero point, over the ranges
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,6 +170,8 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
         if node.op_type == "BatchNormalization" and readers[node.input[0]] == 1
     }
     makers = {name: node for node in graph.node for name in node.output}
+    pooled = _pooled_ranges(graph.node, makers, ranges, writer.signed)
+    ranges = {**ranges, **pooled}
     skipped: set[str] = set()
     needed: set[str] = set()
     for node in graph.node:
@@ -180,6 +182,11 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
             _convolution(writer, node, norm, makers, ranges)
             if norm is not None:
                 skipped.add(norm.output[0])
+            continue
+        if node.output[0] in pooled:
+            limits = pooled[node.output[0]]
+            writer.add("MaxPool", [writer.quantize(node.input[0], limits)], node.output[0], **_attributes(node))
+            writer.quantized[node.output[0], limits] = node.output[0]
             continue
         inputs = [
             writer.quantize(name, ranges[name]) if name in ranges and node.op_type in BYTE_INPUTS else name
@@ -199,6 +206,44 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
     graph.node.extend(_without_dead(writer.nodes, {item.name for item in graph.output}))
     graph.initializer.extend(writer.tensors)
     return bytes(model.SerializeToString()), writer.layers
+
+
+def _pooled_ranges(
+    nodes: Iterable[onnx.NodeProto],
+    makers: Mapping[str, onnx.NodeProto],
+    ranges: Mapping[str, tuple[float, float]],
+    signed: Set[str],
+) -> dict[str, tuple[float, float]]:
+    """Ranges of what a maximum is taken to, where bytes can be pooled instead of floats: by the pool's output.
+
+    The byte of the largest value is the largest byte, so nothing changes but where bytes are made. What is pooled and
+    put together with other parts, as a U-Net's skips are, takes the range of the whole for both: one conversion, not
+    two, which took a fifth of the network's time.
+    """
+    nodes = list(nodes)
+    joined: dict[str, set[tuple[float, float]]] = {}
+    for node in nodes:
+        maker = makers.get(node.input[0]) if node.op_type in CONVOLUTIONS and node.input[0] in ranges else None
+        if maker is not None and _is_join(maker):
+            for name in maker.input:
+                joined.setdefault(name, set()).add(ranges[node.input[0]])
+    found = {}
+    for node in nodes:
+        source, output = node.input[0] if node.input else "", node.output[0]
+        if node.op_type == "MaxPool" and source not in ranges and output in ranges and not {source, output} & signed:
+            limits = joined.get(source, {ranges[output]})
+            if len(limits) == 1:
+                (found[output],) = limits
+    return found
+
+
+def _is_join(node: onnx.NodeProto) -> bool:
+    """Whether a node puts channels together."""
+    return node.op_type == "Concat" and node.attribute[0].i == 1
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
 
 def _without_dead(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
@@ -250,7 +295,7 @@ def _quantized_input(
 ) -> str:
     """A convolution's input as bytes; what is put together of parts is put together of their bytes."""
     maker = makers.get(source)
-    if maker is not None and maker.op_type == "Concat" and maker.attribute[0].i == 1:
+    if maker is not None and _is_join(maker):
         key = (f"{source}:joined", ranges[source])
         if key not in writer.quantized:
             parts = [writer.quantize(name, ranges[source]) for name in maker.input]
