@@ -90,19 +90,31 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     map (Vincent & Soille 1991; cores from a contour branch as in DCAN, Chen et al., CVPR 2016). A foreground
     component without a core is an object too. Holes are filled; debris and what the network doubts is removed.
     """
+    return separate_judged(probabilities, settings)[0]
+
+
+def separate_judged(probabilities: ProbabilityMap, settings: InstanceSettings) -> tuple[LabelMap, dict[int, float]]:
+    """The objects of :func:`separate`, and their probabilities as :func:`object_confidences` gives them."""
     front = foreground(probabilities)
     mask = front > settings.threshold
     if not mask.any():
-        return np.zeros(mask.shape, dtype=np.int32)
+        return np.zeros(mask.shape, dtype=np.int32), {}
     whole, n_whole = _components(mask)
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map)
     labels = tidy(labels, settings.debris_area)
     if settings.rejector is not None:
-        kept = settings.rejector.probabilities(object_features(labels, probabilities)) > settings.rejector.threshold
-        return _keep(labels, np.append(False, kept))
-    return _confident(labels, front, settings)
+        found = settings.rejector.probabilities(object_features(labels, probabilities))
+        kept = found > settings.rejector.threshold
+        return _keep(labels, np.append(False, kept)), _numbered(found[kept])
+    labels = _confident(labels, front, settings)
+    return labels, object_confidences(labels, probabilities)
+
+
+def _numbered(values: NDArray[np.float64]) -> dict[int, float]:
+    """Of the objects 1…n."""
+    return {label: float(value) for label, value in enumerate(values, start=1)}
 
 
 def _confident(labels: LabelMap, front: NDArray[np.float32], settings: InstanceSettings) -> LabelMap:
@@ -207,8 +219,7 @@ def object_confidences(
 ) -> dict[int, float]:
     """Probability of each object, 0 to 1: that of the rejector, or the mean foreground probability over its pixels."""
     if rejector is not None:
-        found = rejector.probabilities(object_features(labels, probabilities))
-        return {label: float(value) for label, value in enumerate(found, start=1)}
+        return _numbered(rejector.probabilities(object_features(labels, probabilities)))
     return {label: float(sum(means[:-1])) for label, means in _object_means(labels, probabilities).items()}
 
 

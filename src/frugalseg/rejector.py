@@ -123,6 +123,7 @@ def object_features(labels: LabelMap, probabilities: ProbabilityMap) -> Floats:
     """Features of the objects 1…n of a label map (H, W), from its probability map (C + 2, H, W); shape (n, F)."""
     front, border = 1.0 - probabilities[0], probabilities[-1]
     height, width = labels.shape
+    rims = _rims(labels)
     rows = []
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
@@ -133,7 +134,7 @@ def object_features(labels: LabelMap, probabilities: ProbabilityMap) -> Floats:
         cut = top == 0 or left == 0 or bottom == height or right == width
         sureness = front[around][inside]
         edges = border[around]
-        rim = _rim(inside)
+        rim = inside & rims[around]
         rows.append(
             [
                 math.log(len(sureness)), float(cut), sureness.mean(dtype=np.float64), np.percentile(sureness, 10),
@@ -144,9 +145,22 @@ def object_features(labels: LabelMap, probabilities: ProbabilityMap) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
 
 
-def _rim(inside: Mask) -> Mask:
-    """The object's pixels near its outline; where the image ends it goes on."""
-    return np.asarray(inside & ~ndimage.binary_erosion(inside, iterations=RIM_PX, border_value=1))
+def _rims(labels: LabelMap) -> Mask:
+    """The pixels within RIM_PX steps of something that is not of their own object; where the image ends it goes on."""
+    along, across = labels[1:] == labels[:-1], labels[:, 1:] == labels[:, :-1]
+    deep = _and_neighbours(np.ones(labels.shape, dtype=bool), along, across)
+    for _ in range(RIM_PX - 1):
+        deep = _and_neighbours(deep, deep[1:] & deep[:-1], deep[:, 1:] & deep[:, :-1])
+    return ~deep
+
+
+def _and_neighbours(mask: Mask, along: Mask, across: Mask) -> Mask:
+    """Pixels of `mask` whose pairs with the next pixel along and across the rows all hold."""
+    kept = mask.copy()
+    for pairs, sides in ((along, (kept[1:], kept[:-1])), (across, (kept[:, 1:], kept[:, :-1]))):
+        for side in sides:
+            side &= pairs
+    return kept
 
 
 def fit_rejector(candidates: Candidates) -> Rejector:

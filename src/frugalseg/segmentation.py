@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from frugalseg.arrays import Image, LabelMap, ProbabilityMap
 from frugalseg.engines import Engine
-from frugalseg.instances import InstanceSettings, foreground, object_classes, object_confidences, separate
+from frugalseg.instances import InstanceSettings, foreground, object_classes, separate_judged
 from frugalseg.tiling import pad, tiles
 
 Label = TypeVar("Label", np.int32, np.bool_)
@@ -158,11 +158,11 @@ def segment(
 
 def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings: InstanceSettings) -> Segmented:
     """Objects of an image of this full size, from its probability map at the network's scale."""
-    labels = separate(probabilities, settings)
+    labels, confidences = separate_judged(probabilities, settings)
     return Segmented(
         labels=to_full_size(labels, probabilities, height, width, settings),
         classes=object_classes(labels, probabilities),
-        confidences=object_confidences(labels, probabilities, settings.rejector),
+        confidences=confidences,
         probabilities=probabilities,
     )
 
