@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -10,6 +11,10 @@ from narrow_nets import narrow_unet
 
 from frugalseg.locking import FOLDER_VARIABLE
 from frugalseg.shipped import STATE_VARIABLE
+
+# Shells let what runs in the background ignore Ctrl-C, and so do its children; some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
