@@ -145,8 +145,11 @@ def test_twenty_kills_change_no_suggestion(annotated: Path, tmp_path: Path) -> N
                     assert ended.code == 0, ended.told
                     break
                 n_kills += 1
-                assert Project.open(folder).integrity() == ()
+                project = Project.open(folder)
+                assert project.integrity() == ()
                 left_behind.add(state(folder))
+                if what == "train" and [each.status for each in project.rounds()] == ["trained"]:
+                    break  # killed on its way out: the same command would train a second round
         assert suggested(ended) == expected
         project = Project.open(folder)
         assert project.integrity() == ()
