@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,11 +173,20 @@ class ProcessExecutor(Executor):
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer tasks until the pipe ends, with the executor or with its whole process."""
+    """Answer tasks until the pipe ends with the executor; in the midst of a task if the executor's process dies."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; one decides
     with contextlib.suppress(EOFError, OSError):
         while True:
             _serve_one(pipe)
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process when another one has: who begins anew must not find old workers at the same task."""
+    wait([sentinel])
+    os._exit(1)  # files are written whole or not at all, and nobody waits for an answer
 
 
 def _serve_one(pipe: Connection) -> None:
