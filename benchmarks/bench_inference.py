@@ -45,7 +45,7 @@ from frugalseg.processor import model_and_features
 from frugalseg.segmentation import resize_image, segment
 from frugalseg.shipped import resolve_model
 from frugalseg.synthetic import synthetic_glands
-from frugalseg.train.run import load_net
+from frugalseg.train.weights import load_net
 
 SCALES = {"lite": 0.5, "unet": 0.5, "fcn": 1.0}
 GOALS = {"unet": 7.0, "lite": 6.0, "fcn": 4.0}

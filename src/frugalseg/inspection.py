@@ -35,7 +35,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
 
 def _inspect_run(folder: Path) -> dict[str, Any]:
     from frugalseg.quant.layers import to_codes
-    from frugalseg.train.run import load_net
+    from frugalseg.train.weights import load_net
 
     net, card = load_net(folder)
     tensors = to_codes(net)
@@ -124,7 +124,7 @@ def _tables(
 def _float_weights(folder: Path) -> dict[str, NDArray[np.float32]] | None:
     """Weights of the float run that a quantized one began from, by tensor name; None where it is gone."""
     from frugalseg.train.folder import read_config
-    from frugalseg.train.run import load_net
+    from frugalseg.train.weights import load_net
 
     source = read_config(folder).get("source")
     if source is None:

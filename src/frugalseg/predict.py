@@ -30,7 +30,7 @@ from frugalseg.images import (
     write_image,
     write_label_map,
 )
-from frugalseg.model_files import CARD, DIVISOR, MEAN, ModelCard, check_members
+from frugalseg.model_files import CARD, ModelCard, check_members
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, resize_image, segment
@@ -142,25 +142,11 @@ def _load_packed(path: Path, engine: EngineName, precision: Any, device: str, th
 
 def _torch_members(artifact: Artifact, path: Path, precision: str, device: str, threads: int) -> tuple[Engine, ...]:
     """Engines over this package's own network with a packed file's weights."""
-    import torch
+    from frugalseg.train.weights import packed_net
 
-    from frugalseg.graphs import float_tensors
-    from frugalseg.nets import build_net
-
-    if (artifact.mean, artifact.divisor) != (MEAN, DIVISOR):
-        raise InputError(path, "normalises images in a way that the engine torch does not know; leave --engine out")
-    engines = []
-    for member in artifact.members:
-        try:
-            net = build_net(artifact.card.net, len(artifact.card.class_names))
-            weights = {name: torch.from_numpy(np.array(value)) for name, value in float_tensors(member)}
-            missing = net.load_state_dict(weights, strict=False)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(path, f"does not fit the network {artifact.card.net!r} ({error})") from None
-        absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
-        if absent:
-            raise InputError(path, f"lacks {absent[0]} of the network {artifact.card.net!r}")
-        engines.append(_torch_engine(net, precision, device, threads))
+    engines = [
+        _torch_engine(packed_net(artifact, member, path), precision, device, threads) for member in artifact.members
+    ]
     return tuple(engines)
 
 
@@ -169,7 +155,7 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
         raise ConfigError("engine", f"{engine} runs packed models; write one with 'frugalseg export {path} --out FILE'")
     from frugalseg.quant.layers import bake
     from frugalseg.train.folds import fold_folders
-    from frugalseg.train.run import load_net
+    from frugalseg.train.weights import licence_of, load_net
 
     engines, cards = [], []
     folders = fold_folders(path) or [path]
@@ -183,7 +169,7 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
         engines.append(_torch_engine(net, precision, device, threads))
         cards.append(card)
     check_members(folders, cards)
-    return Model(tuple(engines), cards[0])
+    return Model(tuple(engines), cards[0], tuple(dict.fromkeys(map(licence_of, folders))))
 
 
 def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> Engine:

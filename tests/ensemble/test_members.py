@@ -21,7 +21,7 @@ from frugalseg.model_files import read_card
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
-from frugalseg.train.run import load_float_net
+from frugalseg.train.weights import load_float_net
 
 TINY = TrainConfig(
     net="unet", steps=4, patch_px=32, batch_size=2, threads=1, precision="fp32", image_scale=0.5, validate_every=2,

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import packed_nets
 import pytest
 import torch
 
+from frugalseg.artifact import read_artifact, write_artifact
 from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.errors import ConfigError, InputError, TrainingError
 from frugalseg.executors import open_executor
 from frugalseg.executors.serial import SerialExecutor
+from frugalseg.graphs import float_tensors
 from frugalseg.images import open_dataset, read_image, read_label_map
 from frugalseg.locking import training_lock
 from frugalseg.metrics import pool, score_image
@@ -29,6 +32,7 @@ from frugalseg.rounds.training import train_round, validate
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
+from frugalseg.train.weights import load_net
 
 Named = Callable[[str], list[str]]
 Annotate = Callable[..., None]
@@ -278,3 +282,46 @@ class TestInterrupted:
         with pytest.raises(KeyboardInterrupt):
             train_round(ready, dataclasses.replace(tiny, threads=2), floats, Breaking(0))
         assert go(ready, tiny, floats).number == 0
+
+
+class TestFromAModel:
+    """Rounds that do not begin from the last one's weights may begin from those of a model."""
+
+    def test_all_members_begin_there_and_the_next_round_goes_on(
+        self, ready: Project, annotate: Annotate, tiny: TrainConfig, floats: EnsembleConfig, tmp_path: Path
+    ) -> None:
+        still = dataclasses.replace(tiny, steps=1, learning_rate=0.0, ema_decay=1.0)
+        model = packed_unet(tmp_path / "model.fseg")
+        go(ready, still, floats, model=model)
+        expected = dict(float_tensors(read_artifact(model).members[0]))
+        for member in range(2):
+            net = load_net(round_folder(ready.folder, 0) / "members" / f"member-{member}")[0]
+            for name, parameter in net.named_parameters():
+                np.testing.assert_array_equal(parameter.detach().numpy(), expected[name], err_msg=name)
+        annotate(ready, ready.pool()[2].name)
+        go(ready, tiny, floats, warm_steps=1, model=model)
+        began = read_config(round_folder(ready.folder, 1) / "members" / "member-0")["source"]["run"]
+        assert began.endswith("rounds/000/members/member-0")
+
+    def test_an_interrupted_round_keeps_its_model(
+        self, ready: Project, tiny: TrainConfig, floats: EnsembleConfig, tmp_path: Path
+    ) -> None:
+        model = packed_unet(tmp_path / "model.fseg")
+        with pytest.raises(KeyboardInterrupt):
+            train_round(ready, tiny, floats, Breaking(1), model=model)
+        with pytest.raises(ConfigError, match="model: is None, but the interrupted round 0 has"):
+            go(ready, tiny, floats)
+        go(ready, tiny, floats, model=model)
+
+    def test_a_model_of_another_network_begins_no_round(
+        self, ready: Project, tiny: TrainConfig, floats: EnsembleConfig, tmp_path: Path
+    ) -> None:
+        model = packed_unet(tmp_path / "model.fseg")
+        with pytest.raises(InputError, match=r"model\.fseg: holds a 'unet', not a 'lite'"):
+            go(ready, dataclasses.replace(tiny, net="lite"), floats, model=model)
+        assert not ready.rounds()
+
+
+def packed_unet(path: Path) -> Path:
+    write_artifact(path, packed_nets.packed_net(packed_nets.settled_net("unet"), "unet"))
+    return path

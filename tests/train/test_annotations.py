@@ -22,7 +22,8 @@ from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
 from frugalseg.train.plan import DataChoice, build_card, load_samples, open_training_data, prepare
-from frugalseg.train.run import load_net, train
+from frugalseg.train.run import train
+from frugalseg.train.weights import load_net
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]

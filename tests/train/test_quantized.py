@@ -23,7 +23,8 @@ from frugalseg.train.folder import CHECKPOINTS, read_metrics
 from frugalseg.train.loop import InterruptedTrainingError
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
-from frugalseg.train.run import load_net, train
+from frugalseg.train.run import train
+from frugalseg.train.weights import load_net
 
 TINY = TrainConfig(steps=3, batch_size=2, patch_px=64, threads=1, pretrained=False, net="unet")
 

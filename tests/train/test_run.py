@@ -20,7 +20,8 @@ from frugalseg.model_files import read_card
 from frugalseg.nets import build_net
 from frugalseg.train.config import PRESETS, TrainConfig
 from frugalseg.train.folder import read_config, read_metrics
-from frugalseg.train.run import load_net, train
+from frugalseg.train.run import train
+from frugalseg.train.weights import load_net
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Hash = Callable[[Path], str]

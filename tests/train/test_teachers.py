@@ -22,8 +22,9 @@ from frugalseg.train.lesson import Lesson
 from frugalseg.train.loop import InterruptedTrainingError
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
-from frugalseg.train.run import load_net, train
+from frugalseg.train.run import train
 from frugalseg.train.teachers import Teachers
+from frugalseg.train.weights import load_net
 
 TINY = TrainConfig(
     steps=3, batch_size=2, patch_px=32, threads=1, pretrained=False, net="unet", precision="fp32", image_scale=0.5

@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from frugalseg.artifact import NOT_STATED
     from frugalseg.export import export_model
     from frugalseg.shipped import resolve_model
 
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             args.format,
             int8=args.int8,
             images=args.calibrate,
-            licence=args.licence or NOT_STATED,
+            licence=args.licence,
             rejector=args.rejector,
             half_floats=args.half_floats,
             advance=status.update,

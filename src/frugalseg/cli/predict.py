@@ -54,12 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Segment the images."""
     import math
-    import sys
 
-    from frugalseg.artifact import NOT_STATED
+    from frugalseg.cli.terms import show_terms
     from frugalseg.errors import InputError
     from frugalseg.predict import find_images, load_model, warn_of_unlike
-    from frugalseg.shipped import is_first_use, resolve_model
+    from frugalseg.shipped import resolve_model
     from frugalseg.streaming.files import divide_inputs
 
     if args.pixel_size is not None and not 0 < args.pixel_size < math.inf:
@@ -86,9 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         device=args.device,
         threads=args.threads,
     )
-    for licence in model.licences:
-        if licence != NOT_STATED and is_first_use(licence):
-            print(f"terms of these weights: {licence}", file=sys.stderr)
+    show_terms(model.licences)
     found, bad = run_slides(args, model, paths, slides, settings) if slides else ([], None)
     summaries = _predict_images(args, model, files) if files else []
     warn_of_unlike([*summaries, *found])

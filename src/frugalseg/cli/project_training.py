@@ -65,7 +65,8 @@ def refuse_round_flags(args: argparse.Namespace) -> None:
 class RoundPlan:
     """All that is settled of a round before it begins.
 
-    `warm_steps` is None for a round from scratch; `abandon` gives up an interrupted round.
+    `warm_steps` is None for a round from scratch; `model` is what a round begins from that does not go on from the last
+    one; `abandon` gives up an interrupted round.
     """
 
     config: TrainConfig
@@ -75,6 +76,7 @@ class RoundPlan:
     workers: int = 0
     ray_address: str | None = None
     abandon: bool = False
+    model: Path | None = None
 
 
 def default_warm_steps(config: TrainConfig) -> int:
@@ -94,6 +96,7 @@ def train_planned(project: Project, plan: RoundPlan, work: Work, *, wait: bool) 
             plan.ensemble,
             executor,
             warm_steps=plan.warm_steps,
+            model=plan.model,
             wait=wait,
             abandon=plan.abandon,
             begun=lambda current, total: work.in_round(current.number, total),
@@ -143,6 +146,7 @@ def _plan(args: argparse.Namespace, config: TrainConfig) -> RoundPlan:
         config=config,
         ensemble=_ensemble(args),
         warm_steps=None if args.from_scratch else (args.warm_steps or default_warm_steps(config)),
+        model=args.start,
         executor=args.executor or "processes",
         workers=args.workers or 0,
         ray_address=args.ray_address,

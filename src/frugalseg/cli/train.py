@@ -49,6 +49,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bits", type=int, metavar="N", help="with --quantize: bits a weight")
     parser.add_argument("--quantize-steps", type=int, metavar="N", help="with --quantize: steps of that phase")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="MODEL",
+        help="begin from the weights of this model and not from ImageNet's: a run folder, a packed file or the name of"
+        " one that comes with frugalseg ('glands'); a project begins with them where it does not go on from its last"
+        " round",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; a project needs no such flag")
     parser.add_argument(
         "--no-wait",
@@ -75,6 +83,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     name = args.preset or ("round" if in_project else "cpu")
     preset = Settings(dict(PRESETS[name].get(net, {})), f"preset {name}")
     config = resolve_config(TrainConfig, preset, from_file, given)
+    args.start = _start_of(args.start)
     if in_project:
         return train_project(args, config, name)
     refuse_round_flags(args)
@@ -87,12 +96,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     choice = DataChoice(args.data, args.subset, args.groups, args.ignore_value)
     common: dict[str, Any] = {"resume": args.resume, "wait": not args.no_wait, "on_report": write_curves}
+    begun: dict[str, Any] = {**common, "start": args.start}
     if args.folds:
-        figures = train_folds(config, choice, args.out, args.folds, **common)
+        figures = train_folds(config, choice, args.out, args.folds, **begun)
         document = {"run": str(args.out), **figures}
     else:
         result = (
-            _train_both(config, phase, choice, args.out, common) if phase else train(config, choice, args.out, **common)
+            _train_both(config, phase, choice, args.out, common, args.start)
+            if phase
+            else train(config, choice, args.out, **begun)
         )
         write_gallery(args.out)
         document = {"run": str(args.out), "scale": result.card.scale, "metrics": result.metrics}
@@ -101,6 +113,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             _print_folds(document)
         print(f"trained: {args.out}  (segment with: frugalseg predict {args.out} IMAGES --out DIR)")
     return document
+
+
+def _start_of(model: Path | None) -> Path | None:
+    """The file or folder that `--start` means; shows the terms of its weights at their first use."""
+    if model is None:
+        return None
+    from frugalseg.cli.terms import show_terms
+    from frugalseg.shipped import resolve_model
+    from frugalseg.train.weights import licence_of, load_start
+
+    path = resolve_model(model)
+    load_start(path)
+    show_terms([licence_of(path)])
+    return path
 
 
 def _quantized_phase(args: argparse.Namespace) -> QuantizeConfig | None:
@@ -124,7 +150,7 @@ def _quantized_phase(args: argparse.Namespace) -> QuantizeConfig | None:
 
 
 def _train_both(
-    config: TrainConfig, phase: QuantizeConfig, choice: Any, out: Path, common: dict[str, Any]
+    config: TrainConfig, phase: QuantizeConfig, choice: Any, out: Path, common: dict[str, Any], start: Path | None
 ) -> RunResult:
     """The float phase in ``RUN/float``, then the quantized one in RUN; either goes on where it stopped."""
     from frugalseg.errors import InputError
@@ -135,7 +161,7 @@ def _train_both(
     first = out / "float"
     if not common["resume"] and holds_files(out):
         raise InputError(out, "is not empty; choose another folder, or --resume")
-    train(config, choice, first, **common)
+    train(config, choice, first, start=start, **common)
     going_on = common["resume"] and (out / CONFIG).exists()
     return quantize_run(first, phase, out, **{**common, "resume": going_on}, beside=first)
 

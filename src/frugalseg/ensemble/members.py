@@ -53,7 +53,7 @@ class Task:
     phase
         Settings of the phase after it, None for none.
     start
-        A run to begin the float phase from.
+        A run or a packed file to begin the float phase from.
     trunk
         A float run of another folder, of which only the phase is to be trained.
     draw
@@ -118,6 +118,7 @@ def train_ensemble(
     executor: Executor,
     *,
     start: Path | None = None,
+    model: Path | None = None,
     trunk: Path | None = None,
     wait: bool = True,
     locked: bool = False,
@@ -136,6 +137,8 @@ def train_ensemble(
         Trains members side by side.
     start
         Ensemble folder of an earlier round, made with the same settings, from whose float weights training begins.
+    model
+        A run or a packed file from whose weights networks begin that have none there.
     trunk
         With a shared trunk, a float run that is one already.
     wait
@@ -151,7 +154,9 @@ def train_ensemble(
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if ensemble.shared_trunk and trunk is None:
             trunk = out / TRUNK
-            train_task(Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK)))  # here: it has all cores
+            train_task(
+                Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK) or model)
+            )  # here: it has all cores
         tasks = [
             Task(
                 data=data,
@@ -159,7 +164,7 @@ def train_ensemble(
                 names=bootstrap(names, config.seed, index),
                 config=None if trunk else replace(config, seed=config.seed + index),
                 phase=ensemble.phase(index),
-                start=None if trunk else _earlier(start, f"member-{index}"),
+                start=None if trunk else (_earlier(start, f"member-{index}") or model),
                 trunk=trunk,
                 draw=index,
             )

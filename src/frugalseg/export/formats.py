@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from frugalseg import __version__
-from frugalseg.artifact import NOT_STATED, Artifact, read_artifact, write_artifact
+from frugalseg.artifact import Artifact, read_artifact, write_artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
@@ -49,7 +49,7 @@ def export_model(
     *,
     int8: bool | None = None,
     images: Path | None = None,
-    licence: str = NOT_STATED,
+    licence: str | None = None,
     rejector: Path | None = None,
     half_floats: bool = False,
     advance: Callable[[str], None] = lambda _: None,
@@ -69,7 +69,7 @@ def export_model(
     images
         A folder of images to calibrate on; the training images of the first run by default.
     licence
-        Of the weights.
+        Of the weights; None for that of the weights which training began from, if those have one.
     rejector
         A cross-validation whose rejector of false objects goes into the file, or such a rejector's file.
     half_floats
@@ -200,7 +200,7 @@ def _write_torchscript(out: Path, artifact: Artifact, run: Path | None, int8: bo
     import torch
 
     from frugalseg.quant.layers import bake
-    from frugalseg.train.run import load_net
+    from frugalseg.train.weights import load_net
 
     assert run is not None  # a packed file does not come here
     net = bake(load_net(run)[0]).eval()

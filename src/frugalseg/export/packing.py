@@ -19,7 +19,7 @@ from frugalseg.quant.layers import bake, to_codes
 from frugalseg.quant.spec import PORTIONS, QuantSpec
 from frugalseg.train.folder import CONFIG, read_config
 from frugalseg.train.folds import fold_folders
-from frugalseg.train.run import load_net
+from frugalseg.train.weights import licence_of, load_net
 
 
 def member_folders(runs: Sequence[Path]) -> list[Path]:
@@ -30,8 +30,10 @@ def member_folders(runs: Sequence[Path]) -> list[Path]:
     return [folder for path in runs for folder in (fold_folders(path) or [path])]
 
 
-def pack_runs(runs: Sequence[Path], *, licence: str = NOT_STATED) -> Artifact:
+def pack_runs(runs: Sequence[Path], *, licence: str | None = None) -> Artifact:
     """One packed model of one run, or of several as an ensemble; without ranges for INT8.
+
+    Where no licence is given it is that of the weights which training began from, if those have one.
 
     Raises
     ------
@@ -49,11 +51,16 @@ def pack_runs(runs: Sequence[Path], *, licence: str = NOT_STATED) -> Artifact:
         card=cards[0],
         stride=first.stride,
         halo_px=first.halo_px,
-        licence=licence,
+        licence=licence or _inherited(folders),
         members=tuple(pack_net(net) for net, _ in loaded),
         graph=weightless_graph(bake(first)),
         provenance={"members": [_provenance(folder) for folder in folders]},
     )
+
+
+def _inherited(folders: Sequence[Path]) -> str:
+    terms = dict.fromkeys(licence_of(folder) for folder in folders)
+    return "; ".join(each for each in terms if each != NOT_STATED) or NOT_STATED
 
 
 def _kind(card: ModelCard) -> QuantSpec | None:
@@ -102,9 +109,11 @@ def _provenance(folder: Path) -> dict[str, Any]:
     document = read_config(folder)
     data = {name: document["data"].get(name) for name in ("layout", "subset", "sha256")}
     data["n_images"] = len(document["data"].get("train", ()))
+    source = document.get("source") or {}
     kept: dict[str, Any] = {
         "config": document["config"],
         "quantize": document.get("quantize"),
+        "began_from": source.get("sha256"),
         "data": data,
         "environment": document.get("environment"),
     }

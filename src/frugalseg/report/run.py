@@ -31,7 +31,8 @@ def write_gallery(run: Path) -> None:
     """
     from frugalseg.engines.torch import TorchEngine
     from frugalseg.train.folder import read_config
-    from frugalseg.train.run import load_net, reopen_data
+    from frugalseg.train.run import reopen_data
+    from frugalseg.train.weights import load_net
 
     net, card = load_net(run)
     names = read_config(run)["data"]

@@ -29,6 +29,7 @@ from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.plan import check_batches, choose_place
+from frugalseg.train.weights import check_start, describe_source
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def train_round(
     executor: Executor,
     *,
     warm_steps: int | None = None,
+    model: Path | None = None,
     wait: bool = True,
     abandon: bool = False,
     begun: Callable[[Round, int], None] | None = None,
@@ -60,6 +62,8 @@ def train_round(
     warm_steps
         Begin from the float weights of the last round, with so many steps; None begins from scratch, as does a round
         with another network, other kinds of members or more of them.
+    model
+        A run or a packed file from whose weights a round begins that does not begin from the last one's.
     wait
         Wait for another training on this machine to end; else that is an error.
     abandon
@@ -81,7 +85,7 @@ def train_round(
         Ctrl-C; the round can go on.
     """
     _check_settings(config, ensemble)  # a round that has begun keeps its settings, so they must be possible
-    settings = _settings(config, ensemble, warm_steps)
+    settings = _settings(config, ensemble, warm_steps, model)
     with training_lock(project.folder, wait):
         current = _begin_or_go_on(project, settings, abandon)
         folder = round_folder(project.folder, current.number)
@@ -99,7 +103,9 @@ def train_round(
             begun(current, planned_steps(config, ensemble))
         names, data, out = sorted(current.labelled), folder / "data", folder / MEMBERS
         try:
-            members = train_ensemble(data, names, out, config, ensemble, executor, start=start, locked=True)
+            members = train_ensemble(
+                data, names, out, config, ensemble, executor, start=start, model=model, locked=True
+            )
         except StoppedError:  # says how to go on with one network
             raise StoppedError(f"round {current.number}: interrupted; the same command goes on with it") from None
         for index, member in enumerate(members):
@@ -140,8 +146,13 @@ def _begin_or_go_on(project: Project, settings: dict[str, Any], abandon: bool) -
     return current
 
 
-def _settings(config: TrainConfig, ensemble: EnsembleConfig, warm_steps: int | None) -> dict[str, Any]:
-    values = {**dataclasses.asdict(config), **dataclasses.asdict(ensemble), "warm_steps": warm_steps}
+def _settings(
+    config: TrainConfig, ensemble: EnsembleConfig, warm_steps: int | None, model: Path | None
+) -> dict[str, Any]:
+    values = {**dataclasses.asdict(config), **dataclasses.asdict(ensemble), "warm_steps": warm_steps, "model": None}
+    if model is not None:
+        check_start(config, model)
+        values["model"] = describe_source(model)["sha256"]
     return dict(json.loads(json.dumps(values)))
 
 

@@ -85,11 +85,16 @@ def finished(out: Path) -> RunResult:
 def check_same(out: Path, document: dict[str, Any]) -> None:
     """Compare with ``config.json`` of the run that shall go on: same settings, same data."""
     before = read_config(out)
-    for part in ("config", "quantize", "source"):
+    for part in ("config", "quantize"):
         old = before.get(part, {})
         for name, value in json.loads(json.dumps(document.get(part, {}))).items():
             if old.get(name) != value:
                 raise ConfigError(name, f"is {value}, but the run to resume in {out} has {old.get(name)}")
+    old, new = (each.get("source") or {} for each in (before, document))
+    if any(old.get(name) != new.get(name) for name in ("run", "sha256")):
+        began, would = (each.get("run", "no model") for each in (old, new))
+        what = "with other weights" if began == would else f"from {began}, not from {would}"
+        raise ConfigError("start", f"the run to resume in {out} began {what}")
     if before.get("teachers") != json.loads(json.dumps(document.get("teachers"))):
         raise ConfigError("teacher", f"the run to resume in {out} had other teachers or other unlabelled images")
     for name, meaning in (("sha256", "files"), ("train", "training images"), ("validation", "held-out images")):

@@ -26,7 +26,8 @@ from frugalseg.segmentation import segment, to_full_size
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CONFIG, holds_files
 from frugalseg.train.plan import DataChoice, choose_place, load_samples, open_training_data
-from frugalseg.train.run import load_net, train
+from frugalseg.train.run import train
+from frugalseg.train.weights import load_net
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +124,14 @@ def train_folds(
     *,
     resume: bool = False,
     wait: bool = True,
+    start: Path | None = None,
     on_report: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Train a network on all folds but one, for each fold, and score them all on what they left out.
 
     Images of one group stay in one fold; without groups the split is by image, which a warning says. With `resume`,
-    finished folds are kept.
+    finished folds are kept. With `start`, networks begin from that model's weights, as in
+    :func:`frugalseg.train.run.train`; where it has seen these images, figures are too good.
 
     Objects of the held-out images teach a rejector, which is written to ``rejector.json`` where they are enough.
 
@@ -156,7 +159,7 @@ def train_folds(
         folder = fold_paths[index]
         log.info("fold %d of %d: %d images to train on, %d held out", index + 1, n_folds, *map(len, names))
         going_on = resume and (folder / CONFIG).exists()
-        train(config, choice, folder, split=names, resume=going_on, wait=wait, on_report=on_report)
+        train(config, choice, folder, split=names, resume=going_on, wait=wait, start=start, on_report=on_report)
         held_out_by_fold.append([samples[i] for i in left_out])
         found.append(_score_fold(folder, config, held_out_by_fold[-1], dataset))
     document: dict[str, Any] = {

@@ -16,7 +16,7 @@ from frugalseg.model_files import ModelCard, check_members
 from frugalseg.nets import SegmentationNet
 from frugalseg.segmentation import resize_image
 from frugalseg.train.patches import PreparedImage
-from frugalseg.train.run import describe_source, load_net
+from frugalseg.train.weights import describe_source, load_net
 
 
 @dataclass(frozen=True)

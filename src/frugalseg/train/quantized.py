@@ -28,8 +28,9 @@ from frugalseg.train.optimiser import AveragedNet, Course
 from frugalseg.train.patches import PreparedImage, draw_batch
 from frugalseg.train.plan import DataChoice, Plan, choose_place, load_samples, named, open_training_data, prepare
 from frugalseg.train.quantize_config import CONTROLS, QuantizeConfig
-from frugalseg.train.run import Tellers, describe_source, load_float_net, run_loop
+from frugalseg.train.run import Tellers, run_loop
 from frugalseg.train.teachers import Teachers
+from frugalseg.train.weights import describe_source, load_float_net
 
 log = logging.getLogger(__name__)
 

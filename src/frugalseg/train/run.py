@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,19 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from frugalseg.engines.torch import TorchEngine
-from frugalseg.errors import InputError
 from frugalseg.images import Dataset, LoadedSample
 from frugalseg.locking import training_lock
 from frugalseg.metrics import pool, score_image
-from frugalseg.model_files import CARD, WEIGHTS, ModelCard, read_card
-from frugalseg.nets import SegmentationNet, build_net
-from frugalseg.quant.layers import quantize_module
+from frugalseg.model_files import ModelCard
+from frugalseg.nets import SegmentationNet
 from frugalseg.segmentation import segment
-from frugalseg.train.checkpoint import load_tensors
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import (
     CHECKPOINTS,
-    CONFIG,
     RunResult,
     begin_folder,
     check_folder,
@@ -53,6 +48,7 @@ from frugalseg.train.plan import (
     prepare,
 )
 from frugalseg.train.teachers import Teachers
+from frugalseg.train.weights import check_start, describe_source, first_net
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +89,7 @@ def train(
         Names of the training and validation images; chosen by ``config.validation`` if not given. A training image
         named twice counts twice, as in a bootstrap sample.
     start
-        A finished run with float weights of the same network, to begin from its weights.
+        A finished run or a packed file of the same network, to begin from its weights and not from ImageNet's.
     locked
         The caller holds the training lock, for several trainings side by side.
     on_report
@@ -122,40 +118,17 @@ def train(
     plan = Plan(config, choice, dataset, *chosen, card, place)
     document = {"config": dataclasses.asdict(config), **plan.describe()}
     if start is not None:
+        check_start(config, start)
         document["source"] = describe_source(start)
     if resume:
         check_same(out, document)
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume):
             images = [prepare(sample, card.scale) for sample in loaded]
-            net = _first_net(config, card, start)
+            net = first_net(config, card, start)
             trained = run_loop(net, images, Tellers(plan, loaded, held_out, out, on_report, n_notes))
             finish(out, trained, card, steps=config.steps)
     return finished(out)
-
-
-def _first_net(config: TrainConfig, card: ModelCard, start: Path | None) -> SegmentationNet:
-    """A new network, or that of the run to begin from."""
-    if start is None:
-        return build_net(config.net, len(card.class_names), seed=config.seed, pretrained=config.pretrained)
-    net, before = load_float_net(start)
-    if (before.net, before.class_names) != (card.net, card.class_names):
-        raise InputError(start, f"holds a {before.net} of {before.class_names}, not a {card.net} of {card.class_names}")
-    return net
-
-
-def load_float_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
-    """As :func:`load_net`; refuses few-bit weights, from which training cannot begin."""
-    net, card = load_net(folder)
-    if card.quantization is not None:
-        raise InputError(folder, f"is quantized already ({card.quantization.method}); begin with a float run")
-    return net, card
-
-
-def describe_source(folder: Path) -> dict[str, str]:
-    """Which weights a run began from, for its ``config.json``."""
-    with (folder / WEIGHTS).open("rb") as stream:
-        return {"run": str(folder.resolve()), "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def reopen_data(out: Path) -> Dataset:
@@ -251,20 +224,3 @@ def _sentence(row: dict[str, Any], steps: int) -> str:
         if row.get(f"{side}_object_dice") is not None:
             text += f"; {side} object Dice {row[f'{side}_object_dice']:.3f}, F1 {row[f'{side}_object_f1']:.3f}"
     return text
-
-
-def load_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
-    """The trained network of a run folder, in evaluation mode, and its card; quantizers stay on the weights."""
-    if not (folder / CARD).exists() and (folder / CONFIG).exists():
-        raise InputError(folder, "training has not finished; go on with 'frugalseg train … --resume'")
-    card = read_card(folder)
-    tensors, _ = load_tensors(folder / WEIGHTS)
-    net = build_net(card.net, len(card.class_names))
-    if card.quantization is not None:
-        quantize_module(net, card.quantization)
-    try:
-        net.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(folder / WEIGHTS, f"does not fit the network {card.net!r} ({reason})") from None
-    return net.eval(), card
