@@ -126,8 +126,9 @@ def _float_weights(folder: Path) -> dict[str, NDArray[np.float32]] | None:
     from frugalseg.train.folder import read_config
     from frugalseg.train.weights import load_net
 
-    source = read_config(folder).get("source")
-    if source is None:
+    document = read_config(folder)
+    source = document.get("source")
+    if source is None or document.get("quantize") is None:  # a float run may have begun from any model
         return None
     try:
         net, card = load_net(Path(source["run"]))

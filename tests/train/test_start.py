@@ -107,6 +107,7 @@ class TestTerms:
             export_model([tmp_path / run], tmp_path / f"{run}.fseg", "fseg", int8=False)
             assert read_artifact(tmp_path / f"{run}.fseg").licence == TERMS
             assert load_model([tmp_path / run]).licences == (TERMS,)
+            assert main(["inspect", str(tmp_path / run)]) == 0
         export_model([tmp_path / "few"], tmp_path / "own.fseg", "fseg", int8=False, licence="mine")
         assert read_artifact(tmp_path / "own.fseg").licence == "mine"
 
