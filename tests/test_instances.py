@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from frugalseg.instances import InstanceSettings, object_classes, object_confidences, separate, tidy
 
@@ -143,3 +144,86 @@ def test_objects_cut_by_the_edge_may_be_smaller_and_more_doubtful():
     settings = InstanceSettings(min_area=60, min_confidence=0.8)  # doubt counts below 300
     assert separate(maps(front), settings)[35, 30] == 1
     assert separate(maps(front), settings).max() == 1
+
+
+class TestFragments:
+    """Small pieces that a weak border cut off rejoin their neighbours."""
+
+    def strip(self, border, **settings):
+        """A bar of 10 x 40 pixels, cut by a border of this probability into 24 and 16 columns."""
+        front, rim = np.zeros((14, 44)), np.zeros((14, 44))
+        front[2:12, 2:42] = 1.0
+        rim[2:12, 25:27] = border
+        return separate(maps(front, rim), InstanceSettings(core_threshold=0.65, **settings))
+
+    @pytest.mark.parametrize(
+        ("border", "area", "edge", "n"),
+        [
+            (0.5, 0, 0.3, 2),  # switched off
+            (0.5, 161, 0.3, 1),  # the right piece has 160 pixels
+            (0.5, 160, 0.3, 2),
+            (0.5, 1000, 0.3, 1),
+            (0.5, 1000, 0.49, 1),  # along the edge the core map is 0.5
+            (0.5, 1000, 0.5, 2),
+            (0.8, 1000, 0.3, 2),  # a border that the network is sure of
+            (0.3, 0, 0.3, 1),  # never cut
+        ],
+    )
+    def test_rejoin_below_their_size_along_weak_edges(self, border, area, edge, n):
+        labels = self.strip(border, fragment_area=area, fragment_edge=edge)
+        assert labels.max() == n
+        assert (labels > 0).sum() == 400
+
+    def test_join_where_the_edge_is_longest(self):
+        front, border = np.zeros((30, 40)), np.zeros((30, 40))
+        front[5:25, 2:38] = 1.0
+        front[5:15, 2:18] = 0.0
+        border[5:25, 18:20] = border[5:25, 28:30] = 0.6  # pieces of 10 x 16, 20 x 10 and 20 x 8 pixels or so
+        apart = separate(maps(front, border), InstanceSettings(core_threshold=0.65))
+        assert apart.max() == 3
+        labels = separate(
+            maps(front, border), InstanceSettings(core_threshold=0.65, fragment_area=190, fragment_edge=0.3)
+        )
+        areas = sorted(np.bincount(apart.ravel())[1:].tolist())
+        assert areas[1] < 190 <= areas[2]
+        assert labels.max() == 1, "both small ones touch the large middle one"
+        border[5:25, 18:20] = 0.9
+        labels = separate(
+            maps(front, border), InstanceSettings(core_threshold=0.65, fragment_area=190, fragment_edge=0.3)
+        )
+        assert labels.max() == 2, "only the right one does so along a weak edge"
+        assert labels[10, 24] == labels[10, 34] != labels[20, 8]
+
+    def test_impossible_settings_are_refused(self):
+        with pytest.raises(ValueError, match="fragment_area"):
+            InstanceSettings(fragment_area=-1)
+        with pytest.raises(ValueError, match="fragment_edge"):
+            InstanceSettings(fragment_edge=1.5)
+
+    @given(st.integers(0, 2**32 - 1), st.sampled_from([5, 40, 200, 2000]), st.sampled_from([0.0, 0.2, 0.4]))
+    def test_what_is_left_is_large_or_has_firm_edges(self, seed, area, edge):
+        rng = np.random.default_rng(seed)
+        fields = ndimage.gaussian_filter(rng.random((2, 28, 35)), (0, 1.5, 1.5), mode="wrap")
+        front, border = 1 - 0.3 * (fields[0] > 0.56), np.clip(6 * (fields[1] - 0.45), 0, 1)
+        how = {"core_threshold": 0.6, "min_area": 0}
+        pieces = separate(maps(front, border), InstanceSettings(**how))
+        found = separate(maps(front, border), InstanceSettings(**how, fragment_area=area, fragment_edge=edge))
+        assert all(len(np.unique(found[pieces == label])) == 1 for label in range(1, int(pieces.max()) + 1))
+        areas = np.bincount(found.ravel())
+        core = (front * (1 - border)).astype(np.float32)
+        for (one, other), values in edges_of(found, core).items():
+            assert min(areas[one], areas[other]) >= area or np.mean(values) <= edge + 1e-6
+        if pieces.max() != found.max():
+            assert np.bincount(pieces.ravel())[1:].min() < area
+
+
+def edges_of(labels, core):
+    """Lower values of all pairs of neighbouring pixels of two objects, by pair of objects."""
+    edges = {}
+    height, width = labels.shape
+    for y, x in np.ndindex(height, width):
+        for v, u in ((y + 1, x - 1), (y + 1, x), (y + 1, x + 1), (y, x + 1)):
+            if v < height and 0 <= u < width and labels[y, x] and labels[v, u] and labels[y, x] != labels[v, u]:
+                pair = tuple(sorted((int(labels[y, x]), int(labels[v, u]))))
+                edges.setdefault(pair, []).append(min(core[y, x], core[v, u]))
+    return edges

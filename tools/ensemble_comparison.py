@@ -33,6 +33,7 @@ from frugalseg.metrics import pool as pool_scores
 from frugalseg.metrics import score_image
 from frugalseg.predict import load_model
 from frugalseg.segmentation import segment
+from frugalseg.simulation.config import FIRST_RULES
 from frugalseg.suggest import Ask, suggest
 from frugalseg.train.config import TrainConfig
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace, shared: bool, seed: int, folder: Path) -> dict
     order = np.random.default_rng(0).permutation(len(dataset.labelled))  # the same images for all
     samples = [dataset.labelled[int(place)] for place in order]
     known, rest = samples[: args.annotated], samples[args.annotated :]
-    plain = TrainConfig(steps=args.steps, validate_every=args.steps, seed=100 * seed)
+    plain = TrainConfig(steps=args.steps, validate_every=args.steps, seed=100 * seed, **FIRST_RULES)
     config = with_common_scale(plain, dataset, known)
     ensemble = EnsembleConfig(members=args.members, quantize_steps=args.phase_steps, shared_trunk=shared)
     began = time.monotonic()

@@ -171,12 +171,13 @@ def choose_rates(data: Path, work: Path) -> None:
 def _fold_run(data: Path, folder: Path) -> Path:
     from frugalseg.images import split_folds
     from frugalseg.model_files import CARD
+    from frugalseg.simulation.config import FIRST_RULES
     from frugalseg.train.config import TrainConfig
     from frugalseg.train.plan import DataChoice, open_training_data
     from frugalseg.train.run import train
 
     if not (folder / CARD).exists():
-        config, choice = TrainConfig(steps=FOLD_STEPS), DataChoice(data)
+        config, choice = TrainConfig(steps=FOLD_STEPS, **FIRST_RULES), DataChoice(data)
         samples = open_training_data(choice, config).labelled
         sides = split_folds(samples, 3, seed=0, groups=True)[0]
         names = [[samples[index].name for index in side] for side in sides]

@@ -6,10 +6,10 @@
 Cross-validation on the training images of GlaS alone: three folds, each patient in one. `run` trains, for each row and
 fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
 probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
-connected components for `base`, averaged over turns and scales for the rows named by --averaged, and with a rejector of
-false objects that the other folds have taught. What all folds of `twice the steps` teach goes into rejector.json. What
-is there is skipped, what was interrupted goes on. `report` writes the table of docs/results/glands.md between its
-markers.
+connected components and by the first rules of objects for `base`, averaged over turns and scales for the rows named by
+--averaged, and with a rejector of false objects that the other folds have taught. What all folds of `LSQ-5` teach goes
+into rejector.json. What is there is skipped, what was interrupted goes on. `report` writes the table of
+docs/results/glands.md between its markers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from frugalseg.engines.torch import TorchEngine
 from frugalseg.images import Dataset, split_folds
 from frugalseg.instances import InstanceSettings
 from frugalseg.metrics import pooled, score_image
-from frugalseg.model_files import CARD, read_card
+from frugalseg.model_files import CARD, ModelCard, read_card
 from frugalseg.quant import code_entropy
 from frugalseg.quant.layers import to_codes
 from frugalseg.rejector import Candidates, TooFewObjectsError, fit_rejector
@@ -51,10 +51,12 @@ PAGE = RESULTS.parent / "glands.md"
 MARKER = "<!-- made by tools/record_study.py: {} -->"
 N_FOLDS = 3
 GRADES = "grades.json"
-BASE, LONGER = "base", "twice the steps"
+BASE = "base"
+SHIPPED = "LSQ-5"
+"""The row that is like the model `glands`, whose rejector its objects teach."""
+
 TRAININGS: Mapping[str, dict[str, Any]] = {
     BASE: {},
-    LONGER: {"steps": 2.0},
     "no pretrained encoder": {"pretrained": False},
     "no stain augmentation": {"stain": 0.0, "brightness": 0.0},
     "no averaging of weights": {"ema_decay": 0.0},
@@ -81,6 +83,13 @@ TAUGHT: Mapping[str, str] = {
 
 PHASE = {"steps": 240, "learning_rate": 5e-4}
 PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected components", "with the rejector"
+FIRST = "cores from .55, nothing rejoins"
+VARIANTS: Mapping[str, Mapping[str, float]] = {
+    COMPONENTS: {"border_weight": 0.0},
+    FIRST: {"core_threshold": 0.55, "fragment_area": 0.0},
+}
+"""Other rules of objects, tried with `base`."""
+
 N_DRAWS = 2000
 
 
@@ -194,34 +203,49 @@ class Study:
             for sample in load_samples(self.dataset, self.folds[fold][1]):
                 yield sample.name, maps[sample.name].astype(np.float32), sample.labels
 
+    def _rules(self, card: ModelCard) -> InstanceSettings:
+        """The present rules of objects, whatever they were when the network was trained."""
+        median_area = card.instances.min_area / self.config.debris
+        return dataclasses.replace(
+            card.instances,
+            core_threshold=self.config.core_threshold,
+            fragment_area=self.config.fragment * median_area,
+            fragment_edge=self.config.fragment_edge,
+        )
+
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
         """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""
         cards = [read_card(self._folder(row, fold)) for fold in range(N_FOLDS)]
         candidates = []
+        rules = [self._rules(card) for card in cards]
         scores: dict[str, dict[str, list[float]]] = {mode: {}}
-        for fold, card in enumerate(cards):
+        for fold in range(N_FOLDS):
             parts = []
             for name, maps, truth in self._held_out(row, fold, mode):
-                scores[mode][name] = _score(maps, truth, card.instances)
-                parts.append(candidates_of(maps, truth, card.instances))
-                if row in (BASE, LONGER) and mode == PLAIN:
-                    apart = dataclasses.replace(card.instances, border_weight=0.0)
-                    scores.setdefault(COMPONENTS, {})[name] = _score(maps, truth, apart)
+                scores[mode][name] = _score(maps, truth, rules[fold])
+                parts.append(candidates_of(maps, truth, rules[fold]))
+                for variant, changes in dict(VARIANTS).items() if row == BASE else ():
+                    other = dataclasses.replace(rules[fold], **changes)
+                    scores.setdefault(_title(mode, variant), {})[name] = _score(maps, truth, other)
             candidates.append(Candidates.joined(parts))
         try:
             judges = [fit_rejector(_all_but(candidates, fold)) for fold in range(N_FOLDS)]
         except TooFewObjectsError as error:
             print(f"no rejector for {row}: {error}", flush=True)
             return scores
-        if (row, mode) == (LONGER, PLAIN):
+        if (row, mode) == (SHIPPED, PLAIN):
             rejector = fit_rejector(Candidates.joined(candidates))
             FittedRejector(RESULTS / REJECTOR, rejector, cards[0].net, ("gland",), cards[0].scale).write()
-        judged = scores.setdefault(f"{mode}, {JUDGED}" if mode != PLAIN else JUDGED, {})
-        for fold, card in enumerate(cards):
-            settings = dataclasses.replace(card.instances, rejector=judges[fold])
+        judged = scores.setdefault(_title(mode, JUDGED), {})
+        for fold in range(N_FOLDS):
+            settings = dataclasses.replace(rules[fold], rejector=judges[fold])
             for name, maps, truth in self._held_out(row, fold, mode):
                 judged[name] = _score(maps, truth, settings)
         return scores
+
+
+def _title(mode: str, what: str) -> str:
+    return what if mode == PLAIN else f"{mode}, {what}"
 
 
 def _all_but(parts: Sequence[Candidates], left_out: int) -> Candidates:
@@ -254,7 +278,9 @@ def report() -> None:
         f"| {' | '.join(titles)} | malignant: Dice less the base's |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    modes = (PLAIN, COMPONENTS, JUDGED, AVERAGED, f"{AVERAGED}, {JUDGED}")
+    modes = [
+        _title(mode, what) if what else mode for mode in (PLAIN, AVERAGED) for what in ("", COMPONENTS, FIRST, JUDGED)
+    ]
     order = [(row, mode) for row in (*TRAININGS, *PHASES, *TAUGHT) for mode in modes if (row, mode) in found]
     base = found.get((BASE, PLAIN))
     for row, mode in order:
@@ -264,10 +290,10 @@ def report() -> None:
         held = bits[row]
         lines.append(f"| {row} | {'' if held is None else f'{held:.2f}'} | {mode} | {' | '.join(cells)} | {change} |")
     missing = [row for row in (*TRAININGS, *PHASES, *TAUGHT) if (row, PLAIN) not in found]
-    lengths = ", ".join(f"{steps[row]} for {row}" for row in (BASE, LONGER) if row in steps)
+    lengths = ", ".join(map(str, sorted(set(steps.values()))))
     lines += [
         "",
-        f"Steps of a network: {lengths}, as many as base's for the rest. Not run: {', '.join(missing) or 'nothing'}.",
+        f"Steps of a network before its phase: {lengths}. Not run: {', '.join(missing) or 'nothing'}.",
     ]
     begin, end = MARKER.format("begins"), MARKER.format("ends")
     text = PAGE.read_text(encoding="utf-8")

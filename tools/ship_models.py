@@ -1,6 +1,7 @@
 """The models that come with the package: packed from finished runs, measured as users run them, their cards' tables.
 
     python tools/ship_models.py pack NAME DATA RUN… [--half-floats]     # models/FILE.fseg, with ranges for INT8
+    python tools/ship_models.py rules NAME              # the same file with the present rules of objects
     python tools/ship_models.py judge NAME FILE         # the same file with a rejector of false objects
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
@@ -15,6 +16,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import math
 import subprocess
 import tempfile
 import time
@@ -31,8 +33,10 @@ from frugalseg.export.packing import with_half_floats
 from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import load_sample, open_dataset
 from frugalseg.inspection import inspect_model
+from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import MODELS
+from frugalseg.train.config import TrainConfig
 from frugalseg.train.folds import FittedRejector
 
 ROOT = Path(__file__).parent.parent
@@ -50,9 +54,11 @@ LICENCE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("pack", "judge", "measure"):
+    for name in ("pack", "rules", "judge", "measure"):
         command = commands.add_parser(name)
         command.add_argument("name", choices=MODELS)
+        if name == "rules":
+            continue
         command.add_argument("rejector" if name == "judge" else "data", type=Path)
         if name == "pack":
             command.add_argument("run", type=Path, nargs="+")
@@ -60,6 +66,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "pack":
         pack(FOLDER / MODELS[args.name], args.data, args.run, args.half_floats)
+    elif args.command == "rules":
+        rules(FOLDER / MODELS[args.name])
     elif args.command == "judge":
         judge(FOLDER / MODELS[args.name], args.rejector)
     else:
@@ -83,7 +91,24 @@ def judge(path: Path, rejector: Path) -> None:
     """Put a rejector into the file; everything else stays."""
     artifact, fitted = read_artifact(path), FittedRejector.read(rejector)
     fitted.check(artifact.card)
-    instances = dataclasses.replace(artifact.card.instances, rejector=fitted.rejector)
+    _write_with(path, artifact, dataclasses.replace(artifact.card.instances, rejector=fitted.rejector))
+
+
+def rules(path: Path) -> None:
+    """Make objects as a model would that were trained today; everything else stays."""
+    artifact, now = read_artifact(path), TrainConfig()
+    card = artifact.card
+    median_area = math.pi / 4 * (card.object_diameter_px * card.scale) ** 2
+    changed = dataclasses.replace(
+        card.instances,
+        core_threshold=now.core_threshold,
+        fragment_area=round(now.fragment * median_area, 2),
+        fragment_edge=now.fragment_edge,
+    )
+    _write_with(path, artifact, changed)
+
+
+def _write_with(path: Path, artifact: Artifact, instances: InstanceSettings) -> None:
     artifact = dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, instances=instances))
     print(f"{path}: {write_artifact(path, artifact):,} bytes")
 

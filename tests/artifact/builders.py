@@ -37,6 +37,8 @@ def card() -> ModelCard:
             core_threshold=0.6,
             min_area=20,
             min_confidence=0.25,
+            fragment_area=150.5,
+            fragment_edge=0.3,
             rejector=Rejector((0.5, -1.0, 8.0, 0.25, -3.0, 2.0, 1.5), -6.5, 0.45),
         ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),

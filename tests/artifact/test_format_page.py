@@ -39,7 +39,7 @@ def test_the_figures_are_those_of_the_format(name: str) -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     assert "describes format 3." in PAGE
-    assert FORMAT == 3
+    assert FORMAT == 4
     assert f"at most {container.MAX_HEADER_BYTES // 2**20} MiB" in PAGE
     assert f"at most {coding.MAX_CONTENT_BYTES // 2**20} MiB and at most {coding.MAX_RATIO} times" in PAGE
     assert f"beyond {coding._FEW_CODES:,} codes" in PAGE

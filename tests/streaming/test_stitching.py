@@ -67,6 +67,8 @@ def assert_same(image, folder, how, **tiling):
         min_area=st.sampled_from([0, 5, 40]),
         min_confidence=st.sampled_from([0.0, 0.6]),
         rejector=st.sampled_from([None, REJECTOR]),
+        fragment_area=st.sampled_from([0, 30, 300]),
+        fragment_edge=st.sampled_from([0.0, 0.3]),
     ),
     n_classes=st.sampled_from([1, 2]),
 )

@@ -23,7 +23,7 @@ from frugalseg.quant.spec import METHODS, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout
 from frugalseg.rejector import Rejector
 
-FORMAT = 3
+FORMAT = 4
 """The newest format that this version reads, and the one it writes."""
 
 STORED_LEVELS = "stored"
@@ -36,10 +36,12 @@ _KEYS = (
     *("normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"),
 )
 _SINCE_2 = ("familiarity",)
-"""Keys that a description of format 1 does not have; formats before 3 have no rejector among the instances."""
+"""Keys that a description of format 1 does not have; formats before 3 have no rejector among the instances, those
+before 4 say nothing of fragments, which were left apart."""
 
 _FAMILIARITY = ("mean", "spread", "precision", "threshold")
 _INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
+_FRAGMENTS = ("fragment_area", "fragment_edge")
 _REJECTOR = ("weights", "bias", "threshold")
 _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
@@ -131,7 +133,7 @@ def format_document(document: Document) -> str:
             "pixel_size_um": None if card.pixel_size_um is None else float(card.pixel_size_um),
             "object_diameter_px": float(card.object_diameter_px),
             "instances": {
-                **{key: float(getattr(settings, key)) for key in _INSTANCES},
+                **{key: float(getattr(settings, key)) for key in (*_INSTANCES, *_FRAGMENTS)},
                 "rejector": None if settings.rejector is None else settings.rejector.to_document(),
             },
             "quantization": None if card.quantization is None else asdict(card.quantization),
@@ -195,8 +197,9 @@ def _card(value: Mapping[str, Any], number: int) -> ModelCard:
     names = [fields.line(name, "class_names") for name in fields.listed(value["class_names"], "class_names")]
     require(0 < len(names) <= _MAX_CLASSES, f"has {len(names)} classes; there are 1 to {_MAX_CLASSES}")
     require(len(set(names)) == len(names), "has two classes of the same name")
-    settings = fields.record(value["instances"], _INSTANCES if number < 3 else (*_INSTANCES, "rejector"), "instances")
-    limits = {"min_area": _LARGE}
+    numbers = _INSTANCES if number < 4 else (*_INSTANCES, *_FRAGMENTS)
+    settings = fields.record(value["instances"], numbers if number < 3 else (*numbers, "rejector"), "instances")
+    limits = {"min_area": _LARGE, "fragment_area": _LARGE}
     size = value["pixel_size_um"]
     return ModelCard(
         net=check_name(value["net"], "net"),
@@ -205,7 +208,7 @@ def _card(value: Mapping[str, Any], number: int) -> ModelCard:
         pixel_size_um=None if size is None else fields.number(size, "pixel_size_um", _SMALLEST, _LARGE),
         object_diameter_px=fields.number(value["object_diameter_px"], "object_diameter_px", _SMALLEST, _LARGE),
         instances=InstanceSettings(
-            **{key: fields.number(settings[key], f"instances.{key}", 0, limits.get(key, 1)) for key in _INSTANCES},
+            **{key: fields.number(settings[key], f"instances.{key}", 0, limits.get(key, 1)) for key in numbers},
             rejector=_rejector(settings.get("rejector")),
         ),
         quantization=_quantization(value["quantization"]),

@@ -233,8 +233,10 @@ Trained and packed with frugalseg {__version__}. The network gets colours at {si
 first scaled by {card.scale:g}. It gives probabilities of background, {classes}, and of the border of an object.
 
 Objects: foreground probability (1 - background) above {settings.threshold:g}; cores where it times
-(1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; objects below
-{settings.debris_area:g} square pixels are debris{judged}. `frugalseg predict` does this.
+(1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; pieces below
+{settings.fragment_area:g} square pixels rejoin the neighbour with which they share the longest edge, if the
+mean of that product along it is above {settings.fragment_edge:g}; objects below {settings.debris_area:g} square
+pixels are debris{judged}. `frugalseg predict` does this.
 
 Licence of the weights: {artifact.licence}. Not a medical device.
 

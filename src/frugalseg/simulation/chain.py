@@ -32,7 +32,7 @@ from frugalseg.ledger import Ledger
 from frugalseg.metrics import score_image
 from frugalseg.predict import Model, load_model
 from frugalseg.segmentation import segment
-from frugalseg.simulation.config import COLD, Contender, SimulationConfig
+from frugalseg.simulation.config import COLD, FIRST_RULES, Contender, SimulationConfig
 from frugalseg.suggest import Ask, suggest
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CHECKPOINTS
@@ -146,6 +146,7 @@ class _Player:
             batch_size=config.batch_size,
             patch_px=config.patch_px,
             validate_every=config.steps,
+            **FIRST_RULES,
             seed=self.chain.seed,
         )
         return with_common_scale(plain, self.dataset, samples)

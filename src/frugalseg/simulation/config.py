@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ NEEDS: dict[str, str] = {
 
 COLD = "cold_cover"
 """Not a strategy of rounds: the first images are chosen by the pretrained encoder instead of at random."""
+
+
+FIRST_RULES: Mapping[str, Any] = {"core_threshold": 0.55, "fragment": 0.0}
+"""Settings of objects in simulations and in the study: those of the first results, to which later ones are added."""
 
 
 @dataclass(frozen=True)

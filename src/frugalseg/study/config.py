@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from frugalseg.simulation.config import SimulationConfig
+from frugalseg.simulation.config import FIRST_RULES, SimulationConfig
 from frugalseg.study.grid import EVERY, StudyCell
 from frugalseg.train.config import NetName, TrainConfig, setting
 from frugalseg.train.quantize_config import QuantizeConfig
@@ -79,6 +79,7 @@ class StudyConfig:
             batch_size=self.batch_size,
             patch_px=self.patch_px,
             validate_every=self.steps,
+            **FIRST_RULES,
             checkpoint_every=max(1, self.steps // 8),
             threads=self.threads,
             seed=100 * seed + member,

@@ -54,7 +54,11 @@ class TrainConfig:
     checkpoint_every: int = setting(0, "steps between checkpoints; 0 means at each validation")
     debris: float = setting(0.07, "objects below this share of the median object's area are debris")
     min_confidence: float = setting(0.8, "small objects whose mean foreground probability is below this are removed")
-    core_threshold: float = setting(0.55, "core probability at which an object's watershed starts")
+    core_threshold: float = setting(0.65, "core probability at which an object's watershed starts")
+    fragment: float = setting(
+        0.7, "pieces below this share of the median object's area rejoin a neighbour where the border is weak; 0: never"
+    )
+    fragment_edge: float = setting(0.3, "a border is weak where the mean core probability along it is above this")
     border_weight: float = setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = setting(True, "start from ImageNet weights where the network has them")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the convolutions")
@@ -67,13 +71,15 @@ class TrainConfig:
             "steps": 1, "batch_size": 1, "patch_px": 32, "border_px": 1, "gap_px": 1, "validate_every": 0,
             "checkpoint_every": 0, "threads": 0, "seed": 0, "learning_rate": 0, "weight_decay": 0, "gap_factor": 0,
             "dice_factor": 0, "border_factor": 0, "elastic_px": 0, "stain": 0, "brightness": 0, "debris": 0, "zoom": 1,
+            "fragment": 0,
             "encoder_rate": 0,
             "small_factor": 1,
         }  # fmt: skip
         for name, lowest in at_least.items():
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        for name in ("warmup", "ema_decay", "validation", "core_threshold", "border_weight", "min_confidence"):
+        for name in ("warmup", "ema_decay", "validation", "core_threshold", "border_weight", "min_confidence",
+                     "fragment_edge"):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in ("object_diameter_px", "image_scale", "pixel_size_um", "clip_norm"):

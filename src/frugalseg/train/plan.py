@@ -159,7 +159,8 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
     if not math.isfinite(diameter) or diameter <= 0:
         raise InputError(dataset.root, "has no annotated object to learn from")
     scale = choose_scale(diameter, config)
-    min_area = config.debris * math.pi / 4 * (diameter * scale) ** 2
+    median_area = math.pi / 4 * (diameter * scale) ** 2
+    min_area = config.debris * median_area
     log.info("median object %.0f px wide; images are scaled by %.3g; debris is below %.0f px²",
              diameter, scale, min_area / scale**2)  # fmt: skip
     return ModelCard(
@@ -173,6 +174,8 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
             border_weight=config.border_weight,
             min_area=round(min_area, 2),
             min_confidence=config.min_confidence,
+            fragment_area=round(config.fragment * median_area, 2),
+            fragment_edge=config.fragment_edge,
         ),
         familiarity=_familiarity(loaded, scale),
     )
