@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -215,26 +216,28 @@ def _rejoined(pieces: LabelMap, core_map: NDArray[np.float32], settings: Instanc
         return pieces
     neighbours = _edges(pieces, core_map)
     numbers = np.arange(len(areas))
-    while True:
-        found = [
-            (-edge.n_pairs, small, large)
-            for small, edges in neighbours.items()
-            if areas[small] < settings.fragment_area
-            for large, edge in edges.items()
-            if edge.mean > settings.fragment_edge
-        ]
-        if not found:
-            return numbers[pieces].astype(np.int32)
-        _, one, other = min(found)
-        small, large = sorted((one, other), key=lambda number: (areas[number], -number))
+    heap = [
+        (-edge.n_pairs, low, high) for low, edges in neighbours.items() for high, edge in edges.items() if low < high
+    ]
+    heapq.heapify(heap)
+    while heap:
+        length, low, high = heapq.heappop(heap)
+        joint = neighbours.get(low, {}).get(high)
+        if joint is None or joint.n_pairs != -length or joint.mean <= settings.fragment_edge:
+            continue  # of before one of them was joined with another piece, or a firm border
+        small, large = sorted((low, high), key=lambda number: (areas[number], -number))
+        if areas[small] >= settings.fragment_area:
+            continue
         areas[large] += areas[small]
         numbers[numbers == small] = large
         for third, edge in neighbours.pop(small).items():
             del neighbours[third][small]
             if third != large:
-                for a, b in ((large, third), (third, large)):
-                    kept = neighbours[a].get(b, _Edge())
-                    neighbours[a][b] = _Edge(kept.n_pairs + edge.n_pairs, kept.total + edge.total)
+                kept = neighbours[large].get(third, _Edge())
+                both = _Edge(kept.n_pairs + edge.n_pairs, kept.total + edge.total)
+                neighbours[large][third] = neighbours[third][large] = both
+                heapq.heappush(heap, (-both.n_pairs, min(large, third), max(large, third)))
+    return numbers[pieces].astype(np.int32)
 
 
 def _edges(pieces: LabelMap, core_map: NDArray[np.float32]) -> dict[int, dict[int, _Edge]]:
