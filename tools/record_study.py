@@ -1,15 +1,15 @@
 """What each ingredient of the gland models does for patients whom the networks have not seen, by grade.
 
-    python tools/record_study.py run DATA WORK [--rows base,LSQ-4,…] [--averaged base,LSQ-4] [--steps 600]
+    python tools/record_study.py run DATA WORK [--rows base,LSQ-4,…] [--averaged base] [--folds 0,1,2] [--steps 600]
     python tools/record_study.py report
 
 Cross-validation on the training images of GlaS alone: three folds, each patient in one. `run` trains, for each row and
 fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
 probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
 connected components and by the first rules of objects for `base`, averaged over turns and scales for the rows named by
---averaged, and with a rejector of false objects that the other folds have taught. What all folds of `LSQ-5` teach goes
-into rejector.json. What is there is skipped, what was interrupted goes on. `report` writes the table of
-docs/results/glands.md between its markers.
+--averaged, and with a rejector of false objects that the other folds have taught. What the folds of the row of the
+shipped length teach goes into rejector.json. What is there is skipped, what was interrupted goes on. `report` writes
+the tables of docs/results/glands.md between its markers.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ PAGE = RESULTS.parent / "glands.md"
 MARKER = "<!-- made by tools/record_study.py: {} -->"
 N_FOLDS = 3
 GRADES = "grades.json"
-BASE = "base"
-SHIPPED = "LSQ-5"
-"""The row that is like the model `glands`, whose rejector its objects teach."""
+BASE, SHIPPED = "base", "as many steps as the shipped models"
+"""The second one is most like the model `glands`, whose rejector its objects teach."""
 
 TRAININGS: Mapping[str, dict[str, Any]] = {
     BASE: {},
+    SHIPPED: {"steps": 3200 / 600},
     "no pretrained encoder": {"pretrained": False},
     "no stain augmentation": {"stain": 0.0, "brightness": 0.0},
     "no averaging of weights": {"ema_decay": 0.0},
@@ -87,8 +87,9 @@ FIRST = "cores from .55, nothing rejoins"
 VARIANTS: Mapping[str, Mapping[str, float]] = {
     COMPONENTS: {"border_weight": 0.0},
     FIRST: {"core_threshold": 0.55, "fragment_area": 0.0},
+    "cores from .65": {"core_threshold": 0.65},
 }
-"""Other rules of objects, tried with `base`."""
+"""Other rules of objects, tried with float networks of both lengths."""
 
 N_DRAWS = 2000
 
@@ -101,6 +102,7 @@ def main() -> None:
     run.add_argument("work", type=Path)
     run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES, *TAUGHT)))
     run.add_argument("--averaged", default="")
+    run.add_argument("--folds", default="0,1,2", help="only these, for rows that take long")
     run.add_argument("--steps", type=int, default=600)
     commands.add_parser("report")
     args = parser.parse_args()
@@ -111,7 +113,7 @@ def main() -> None:
     unknown = {*args.rows.split(","), *filter(None, args.averaged.split(","))} - {*TRAININGS, *PHASES, *TAUGHT}
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    study = Study(args.data.resolve(), args.work.resolve(), args.steps)
+    study = Study(args.data.resolve(), args.work.resolve(), args.steps, [int(fold) for fold in args.folds.split(",")])
     for row in args.rows.split(","):
         study.run(row, averaged=row in args.averaged.split(","))
 
@@ -119,7 +121,8 @@ def main() -> None:
 class Study:
     """The folds, and where their networks lie."""
 
-    def __init__(self, data: Path, work: Path, steps: int) -> None:
+    def __init__(self, data: Path, work: Path, steps: int, chosen: Sequence[int] = range(N_FOLDS)) -> None:
+        self.chosen = chosen
         self.config = TrainConfig(steps=steps, threads=1)
         self.choice = DataChoice(data)
         self.work = work
@@ -132,16 +135,22 @@ class Study:
     def run(self, row: str, *, averaged: bool) -> None:
         """All folds of a row."""
         modes = (PLAIN, AVERAGED) if averaged else (PLAIN,)
-        for fold in range(N_FOLDS):
+        for fold in self.chosen:
             self._network(row, fold)
         for mode in modes:
             file = RESULTS / f"{row}, {mode}.json".replace(" ", "-").replace(",", "")
             if file.exists():
                 continue
             began = time.monotonic()
-            for fold in range(N_FOLDS):
+            for fold in self.chosen:
                 self._maps(row, fold, mode)
-            document = {"row": row, "mode": mode, "steps": self._config(row).steps, "scores": self._scores(row, mode)}
+            document = {
+                "row": row,
+                "mode": mode,
+                "steps": self._config(row).steps,
+                "folds": [*self.chosen],
+                "scores": self._scores(row, mode),
+            }
             document["code_bits"] = self._code_bits(row)
             write_json(file, document)
             print(f"{row}, {mode}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
@@ -177,9 +186,7 @@ class Study:
 
     def _code_bits(self, row: str) -> float | None:
         """Bits that a code holds on the mean, over all folds; None for float weights."""
-        tensors = [
-            tensor for fold in range(N_FOLDS) for tensor in to_codes(load_net(self._folder(row, fold))[0]).values()
-        ]
+        tensors = [tensor for fold in self.chosen for tensor in to_codes(load_net(self._folder(row, fold))[0]).values()]
         n_codes = sum(tensor.codes.size for tensor in tensors)
         return sum(code_entropy(tensor.codes) * tensor.codes.size for tensor in tensors) / n_codes if n_codes else None
 
@@ -215,21 +222,21 @@ class Study:
 
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
         """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""
-        cards = [read_card(self._folder(row, fold)) for fold in range(N_FOLDS)]
+        cards = [read_card(self._folder(row, fold)) for fold in self.chosen]
         candidates = []
         rules = [self._rules(card) for card in cards]
         scores: dict[str, dict[str, list[float]]] = {mode: {}}
-        for fold in range(N_FOLDS):
+        for place, fold in enumerate(self.chosen):
             parts = []
             for name, maps, truth in self._held_out(row, fold, mode):
-                scores[mode][name] = _score(maps, truth, rules[fold])
-                parts.append(candidates_of(maps, truth, rules[fold]))
-                for variant, changes in dict(VARIANTS).items() if row == BASE else ():
-                    other = dataclasses.replace(rules[fold], **changes)
+                scores[mode][name] = _score(maps, truth, rules[place])
+                parts.append(candidates_of(maps, truth, rules[place]))
+                for variant, changes in VARIANTS.items() if row in (BASE, SHIPPED) else ():
+                    other = dataclasses.replace(rules[place], **changes)
                     scores.setdefault(_title(mode, variant), {})[name] = _score(maps, truth, other)
             candidates.append(Candidates.joined(parts))
         try:
-            judges = [fit_rejector(_all_but(candidates, fold)) for fold in range(N_FOLDS)]
+            judges = [fit_rejector(_all_but(candidates, place)) for place in range(len(cards))]
         except TooFewObjectsError as error:
             print(f"no rejector for {row}: {error}", flush=True)
             return scores
@@ -237,8 +244,8 @@ class Study:
             rejector = fit_rejector(Candidates.joined(candidates))
             FittedRejector(RESULTS / REJECTOR, rejector, cards[0].net, ("gland",), cards[0].scale).write()
         judged = scores.setdefault(_title(mode, JUDGED), {})
-        for fold in range(N_FOLDS):
-            settings = dataclasses.replace(rules[fold], rejector=judges[fold])
+        for place, fold in enumerate(self.chosen):
+            settings = dataclasses.replace(rules[place], rejector=judges[place])
             for name, maps, truth in self._held_out(row, fold, mode):
                 judged[name] = _score(maps, truth, settings)
         return scores
@@ -264,7 +271,10 @@ def _figures(sums: np.ndarray) -> tuple[float, float, float]:
 
 
 def report() -> None:
-    """The table: figures of all held-out images, of benign and malignant ones, and the difference from `base`."""
+    """Figures of all held-out images, of benign and malignant ones, and the difference from `base`.
+
+    A second table has networks of the shipped length, which may be of some folds only, and `base` on the same images.
+    """
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     steps: dict[str, int] = {}
     bits: dict[str, float | None] = {}
@@ -272,33 +282,48 @@ def report() -> None:
         steps[document["row"]] = document["steps"]
         bits[document["row"]] = document.get("code_bits")
         found |= {(document["row"], mode): sums for mode, sums in document["scores"].items()}
-    grades = _grades()
-    titles = ("network", "bits in a code", "objects", "all: F1 / Dice / Hausdorff", "benign", "malignant")
-    lines = [
-        f"| {' | '.join(titles)} | malignant: Dice less the base's |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    modes = [
-        _title(mode, what) if what else mode for mode in (PLAIN, AVERAGED) for what in ("", COMPONENTS, FIRST, JUDGED)
-    ]
+    whats = ("", *VARIANTS, JUDGED)
+    modes = [_title(mode, what) if what else mode for mode in (PLAIN, AVERAGED) for what in whats]
     order = [(row, mode) for row in (*TRAININGS, *PHASES, *TAUGHT) for mode in modes if (row, mode) in found]
-    base = found.get((BASE, PLAIN))
-    for row, mode in order:
-        sums = found[row, mode]
-        cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
-        change = "" if (row, mode) == (BASE, PLAIN) or base is None else _change(sums, base, grades["malignant"])
-        held = bits[row]
-        lines.append(f"| {row} | {'' if held is None else f'{held:.2f}'} | {mode} | {' | '.join(cells)} | {change} |")
     missing = [row for row in (*TRAININGS, *PHASES, *TAUGHT) if (row, PLAIN) not in found]
-    lengths = ", ".join(map(str, sorted(set(steps.values()))))
-    lines += [
-        "",
-        f"Steps of a network before its phase: {lengths}. Not run: {', '.join(missing) or 'nothing'}.",
-    ]
+    others = [each for each in order if each[0] != SHIPPED]
+    lines = _table({each: found[each] for each in others}, found.get((BASE, PLAIN)), bits)
+    lines += ["", f"Steps of a network before its phase: {steps[BASE]}. Not run: {', '.join(missing) or 'nothing'}."]
+    if (SHIPPED, PLAIN) in found:
+        same = found[SHIPPED, PLAIN]
+        shown = {each: found[each] for each in order if each[0] == SHIPPED}
+        shown |= {each: {name: found[each][name] for name in same} for each in others if each[0] == BASE}
+        lines += [
+            "",
+            f"Networks of {steps[SHIPPED]} steps, and base, on the {len(same)} images of the folds that were run:",
+            "",
+        ]
+        lines += _table(shown, same, bits)
     begin, end = MARKER.format("begins"), MARKER.format("ends")
     text = PAGE.read_text(encoding="utf-8")
     before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
     PAGE.write_text("\n\n".join([before, "\n".join(lines), after]), encoding="utf-8")
+
+
+def _table(
+    found: Mapping[tuple[str, str], Mapping[str, list[float]]],
+    reference: Mapping[str, list[float]] | None,
+    bits: Mapping[str, float | None],
+) -> list[str]:
+    """A line for each row and way to make objects; the last column is the difference from `reference`."""
+    grades = _grades()
+    titles = ("network", "bits in a code", "objects", "all: F1 / Dice / Hausdorff", "benign", "malignant")
+    lines = [
+        f"| {' | '.join(titles)} | malignant: Dice less the first row's |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (row, mode), sums in found.items():
+        cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
+        names = [name for name in grades["malignant"] if name in sums]
+        change = "" if reference is None or sums == reference else _change(sums, reference, names)
+        held = bits[row]
+        lines.append(f"| {row} | {'' if held is None else f'{held:.2f}'} | {mode} | {' | '.join(cells)} | {change} |")
+    return lines
 
 
 def held_out_figures(rows: Mapping[str, str]) -> dict[str, str]:

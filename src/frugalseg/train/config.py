@@ -54,7 +54,7 @@ class TrainConfig:
     checkpoint_every: int = setting(0, "steps between checkpoints; 0 means at each validation")
     debris: float = setting(0.07, "objects below this share of the median object's area are debris")
     min_confidence: float = setting(0.8, "small objects whose mean foreground probability is below this are removed")
-    core_threshold: float = setting(0.65, "core probability at which an object's watershed starts")
+    core_threshold: float = setting(0.6, "core probability at which an object's watershed starts")
     fragment: float = setting(
         0.7, "pieces below this share of the median object's area rejoin a neighbour where the border is weak; 0: never"
     )
