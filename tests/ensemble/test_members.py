@@ -230,7 +230,7 @@ class TestWarmStart:
 
     def test_another_network_is_refused(self, floats: Path, glands: Path, tmp_path: Path) -> None:
         config = dataclasses.replace(self.HARDLY, net="lite", pretrained=False)
-        with pytest.raises(FrugalsegError, match=r"member-0: .*holds a unet of .*, not a lite") as caught:
+        with pytest.raises(FrugalsegError, match=r"member-0: .*holds a 'unet', not a 'lite'") as caught:
             ensemble(glands, tmp_path / "warm", self.ONE, config, start=floats)
         assert "\n" not in str(caught.value)
 
