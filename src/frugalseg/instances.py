@@ -193,7 +193,7 @@ def _split(
     return labels
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Edge:
     """Where two pieces touch: pairs of neighbouring pixels, and the sum of the lower core values of each pair."""
 
@@ -210,7 +210,7 @@ def _rejoined(pieces: LabelMap, core_map: NDArray[np.float32], settings: Instanc
 
     A joined piece has the number of the larger one.
     """
-    areas = np.bincount(pieces.ravel()).astype(np.int64)
+    areas = np.bincount(pieces.ravel())
     areas[0] = 0
     if not ((areas > 0) & (areas < settings.fragment_area)).any():
         return pieces

@@ -124,7 +124,7 @@ def _start_of(model: Path | None) -> Path | None:
     from frugalseg.train.weights import licence_of, load_start
 
     path = resolve_model(model)
-    load_start(path)
+    load_start(path)  # what is wrong with it is said before its terms are
     show_terms([licence_of(path)])
     return path
 

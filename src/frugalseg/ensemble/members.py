@@ -154,9 +154,8 @@ def train_ensemble(
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if ensemble.shared_trunk and trunk is None:
             trunk = out / TRUNK
-            train_task(
-                Task(data, trunk, tuple(names), config, start=_earlier(start, TRUNK) or model)
-            )  # here: it has all cores
+            source = _earlier(start, TRUNK) or model
+            train_task(Task(data, trunk, tuple(names), config, start=source))  # here: it has all cores
         tasks = [
             Task(
                 data=data,

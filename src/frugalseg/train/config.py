@@ -71,15 +71,14 @@ class TrainConfig:
             "steps": 1, "batch_size": 1, "patch_px": 32, "border_px": 1, "gap_px": 1, "validate_every": 0,
             "checkpoint_every": 0, "threads": 0, "seed": 0, "learning_rate": 0, "weight_decay": 0, "gap_factor": 0,
             "dice_factor": 0, "border_factor": 0, "elastic_px": 0, "stain": 0, "brightness": 0, "debris": 0, "zoom": 1,
-            "fragment": 0,
             "encoder_rate": 0,
-            "small_factor": 1,
+            "small_factor": 1, "fragment": 0,
         }  # fmt: skip
         for name, lowest in at_least.items():
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        for name in ("warmup", "ema_decay", "validation", "core_threshold", "border_weight", "min_confidence",
-                     "fragment_edge"):  # fmt: skip
+        shares = ("core_threshold", "border_weight", "min_confidence", "fragment_edge")
+        for name in ("warmup", "ema_decay", "validation", *shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in ("object_diameter_px", "image_scale", "pixel_size_um", "clip_norm"):

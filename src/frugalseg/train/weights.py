@@ -57,7 +57,7 @@ def packed_net(artifact: Artifact, member: Member, name: Path) -> SegmentationNe
     """
     kind = artifact.card.net
     if (artifact.mean, artifact.divisor) != (MEAN, DIVISOR):
-        raise InputError(name, "normalises images in a way that the engine torch does not know; leave --engine out")
+        raise InputError(name, "normalises images unlike networks of this package (predict without --engine runs it)")
     try:
         net = build_net(kind, len(artifact.card.class_names))
         weights = {key: torch.from_numpy(np.array(value)) for key, value in float_tensors(member)}
