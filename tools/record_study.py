@@ -28,7 +28,7 @@ import numpy as np
 from frugalseg.arrays import ProbabilityMap
 from frugalseg.atomic import atomic_path, write_json
 from frugalseg.engines.torch import TorchEngine
-from frugalseg.images import Dataset, split_folds
+from frugalseg.images import Dataset, Sample, split_folds
 from frugalseg.instances import InstanceSettings
 from frugalseg.metrics import pooled, score_image
 from frugalseg.model_files import CARD, ModelCard, read_card
@@ -54,6 +54,9 @@ GRADES = "grades.json"
 BASE, SHIPPED = "base", "as many steps as the shipped models"
 """The second one is most like the model `glands`, whose rejector its objects teach."""
 
+HALF = "half of the annotations"
+"""Trained on every other image of each fold's training side, in a drawn order."""
+
 TRAININGS: Mapping[str, dict[str, Any]] = {
     BASE: {},
     SHIPPED: {"steps": 3200 / 600},
@@ -64,23 +67,42 @@ TRAININGS: Mapping[str, dict[str, Any]] = {
     "gaps count as the rest": {"gap_factor": 0.0},
     "input a third larger": {"object_diameter_px": 83.0},
     "input a quarter smaller": {"object_diameter_px": 47.0},
+    HALF: {},
 }
 """Settings that a row changes; of the steps their multiple."""
 
-PHASES: Mapping[str, dict[str, Any]] = {
-    "LSQ-5": {"method": "lsq", "bits": 5},
-    "LSQ-4": {"method": "lsq", "bits": 4},
-    "LSQ-3": {"method": "lsq", "bits": 3},
-    "INQ-5": {"method": "inq", "bits": 5},
-    "float further": {"method": "none"},
-    "LSQ-4 with codes that cost 20": {"method": "lsq", "bits": 4, "entropy_factor": 20.0},
-    "LSQ-4 with codes that cost 60": {"method": "lsq", "bits": 4, "entropy_factor": 60.0},
-}
-TAUGHT: Mapping[str, str] = {
-    f"{row} taught by its float network": row for row in PHASES if row.startswith("LSQ") and row != "LSQ-5"
-}
-"""Phases with the float network they begin from as their teacher."""
 
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What follows the float training of the row `source`: settings, its float network as the teacher or none.
+
+    With `elsewhere` the teacher also annotates the images that `source` did not train on: pseudo labels.
+    """
+
+    settings: Mapping[str, Any]
+    source: str = BASE
+    taught: bool = False
+    elsewhere: bool = False
+
+
+LSQ_3, LSQ_4, LSQ_5 = ({"method": "lsq", "bits": bits} for bits in (3, 4, 5))
+PHASES: Mapping[str, Phase] = {
+    "LSQ-5": Phase(LSQ_5),
+    "LSQ-4": Phase(LSQ_4),
+    "LSQ-3": Phase(LSQ_3),
+    "INQ-5": Phase({"method": "inq", "bits": 5}),
+    "float further": Phase({"method": "none"}),
+    "LSQ-4 with codes that cost 20": Phase({**LSQ_4, "entropy_factor": 20.0}),
+    "LSQ-4 with codes that cost 60": Phase({**LSQ_4, "entropy_factor": 60.0}),
+    "LSQ-4 taught by its float network": Phase(LSQ_4, taught=True),
+    "LSQ-3 taught by its float network": Phase(LSQ_3, taught=True),
+    "LSQ-4 with codes that cost 60 taught by its float network": Phase({**LSQ_4, "entropy_factor": 60.0}, taught=True),
+    "LSQ-4 from half of the annotations": Phase(LSQ_4, HALF),
+    "LSQ-4 from half of the annotations taught by its float network": Phase(LSQ_4, HALF, taught=True),
+    "LSQ-4 from half of the annotations taught on the other half too": Phase(LSQ_4, HALF, taught=True, elsewhere=True),
+}
+
+ROWS = (*TRAININGS, *PHASES)
 PHASE = {"steps": 240, "learning_rate": 5e-4}
 PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected components", "with the rejector"
 FIRST = "cores from .55, nothing rejoins"
@@ -100,7 +122,7 @@ def main() -> None:
     run = commands.add_parser("run")
     run.add_argument("data", type=Path)
     run.add_argument("work", type=Path)
-    run.add_argument("--rows", default=",".join((*TRAININGS, *PHASES, *TAUGHT)))
+    run.add_argument("--rows", default=",".join(ROWS))
     run.add_argument("--averaged", default="")
     run.add_argument("--folds", default="0,1,2", help="only these, for rows that take long")
     run.add_argument("--steps", type=int, default=600)
@@ -110,7 +132,7 @@ def main() -> None:
     if args.command == "report":
         report()
         return
-    unknown = {*args.rows.split(","), *filter(None, args.averaged.split(","))} - {*TRAININGS, *PHASES, *TAUGHT}
+    unknown = {*args.rows.split(","), *filter(None, args.averaged.split(","))} - {*ROWS}
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     study = Study(args.data.resolve(), args.work.resolve(), args.steps, [int(fold) for fold in args.folds.split(",")])
@@ -170,18 +192,38 @@ class Study:
         resume = (folder / "config.json").exists()
         if row in TRAININGS:
             config = self._config(row)
-            names = tuple([sample.name for sample in side] for side in self.folds[fold])
-            train(config, self.choice, folder, split=names, resume=resume)
+            sides = [[sample.name for sample in side] for side in self.folds[fold]]
+            if row == HALF:
+                sides[0] = [sample.name for sample in self._halves(fold)[0]]
+            train(config, self.choice, folder, split=(sides[0], sides[1]), resume=resume)
         else:
-            source = self._network(BASE, fold)
-            phase = QuantizeConfig(**PHASES[TAUGHT.get(row, row)], **PHASE)
-            quantize_run(source, phase, folder, resume=resume, lesson=Lesson((source,)) if row in TAUGHT else None)
+            phase = PHASES[row]
+            source = self._network(phase.source, fold)
+            lesson = Lesson((source,), self._unlabelled(fold) if phase.elsewhere else None) if phase.taught else None
+            quantize_run(source, QuantizeConfig(**phase.settings, **PHASE), folder, resume=resume, lesson=lesson)
+        return folder
+
+    def _halves(self, fold: int) -> tuple[list[Sample], list[Sample]]:
+        """The fold's training images with and without annotations, in the row of half of them."""
+        images = self.folds[fold][0]
+        order = np.random.default_rng(fold).permutation(len(images))
+        return [images[i] for i in order[::2]], [images[i] for i in order[1::2]]
+
+    def _unlabelled(self, fold: int) -> Path:
+        """A folder with links to the other half of the fold's training images."""
+        folder = self.work / "unlabelled" / f"fold-{fold}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for sample in self._halves(fold)[1]:
+            link = folder / sample.image.name
+            if not link.exists():
+                link.symlink_to(sample.image)
         return folder
 
     def _config(self, row: str) -> TrainConfig:
         """Settings of a row's float networks."""
         changes = dict(TRAININGS.get(row, {}))
         changes["steps"] = round(changes.get("steps", 1) * self.config.steps)
+        changes["validate_every"] = changes["steps"]  # the last network counts; validating takes a third of the time
         return dataclasses.replace(self.config, **changes)
 
     def _code_bits(self, row: str) -> float | None:
@@ -284,8 +326,8 @@ def report() -> None:
         found |= {(document["row"], mode): sums for mode, sums in document["scores"].items()}
     whats = ("", *VARIANTS, JUDGED)
     modes = [_title(mode, what) if what else mode for mode in (PLAIN, AVERAGED) for what in whats]
-    order = [(row, mode) for row in (*TRAININGS, *PHASES, *TAUGHT) for mode in modes if (row, mode) in found]
-    missing = [row for row in (*TRAININGS, *PHASES, *TAUGHT) if (row, PLAIN) not in found]
+    order = [(row, mode) for row in ROWS for mode in modes if (row, mode) in found]
+    missing = [row for row in ROWS if (row, PLAIN) not in found]
     others = [each for each in order if each[0] != SHIPPED]
     lines = _table({each: found[each] for each in others}, found.get((BASE, PLAIN)), bits)
     lines += ["", f"Steps of a network before its phase: {steps[BASE]}. Not run: {', '.join(missing) or 'nothing'}."]
