@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frugalseg.errors import InputError
@@ -102,3 +103,40 @@ def test_few_images(tmp_path: Path) -> None:
 def test_impossible_shares_and_seeds(tmp_path: Path, share: float, seed: int) -> None:
     with pytest.raises(InputError):
         small_project(tmp_path, "a").draw_validation(share, seed)
+
+
+def annotate_all(project: Project, *names: str) -> None:
+    for name in names:
+        image = project.image(name)
+        labels = np.zeros((image.height, image.width), np.int32)
+        labels[1:4, 1:4] = 1
+        project.annotate(name, labels, complete=True, source="test")
+
+
+def test_what_is_annotated_before_any_draw_is_drawn_among_itself(tmp_path: Path) -> None:
+    project = small_project(tmp_path, *"abcdefgh")
+    annotate_all(project, *"abcde")
+    project.mark_unusable("e", "blurred")
+    assert [each.name for each in project.not_drawn()] == [*"abcd"]
+    project.admit()
+    assert project.not_drawn() == ()
+    assert sorted(str(role) for role in roles(project).values()) == ["None"] * 4 + ["pool"] * 3 + ["validation"]
+    assert {each.name for each in (*project.labelled(), *project.validation())} == {*"abcd"}
+
+
+def test_what_is_annotated_after_the_draw_is_trained_on(tmp_path: Path) -> None:
+    groups = ["p1", "p1", "p2", "p2", "p3", "p3"]
+    project = grouped_project(tmp_path, groups, [*"abcdef"])
+    aside = project.image(project.draw_validation(0.3)[0]).group
+    assert aside is not None
+    add_grouped(project, tmp_path / "more", [aside, "p4", "p4"], [*"xyz"], seed=50)
+    annotate_all(project, "x", "y")
+    project.admit()
+    assert [roles(project)[name] for name in "xyz"] == ["validation", "pool", None]
+
+
+def test_a_single_annotated_image_is_trained_on(tmp_path: Path) -> None:
+    project = small_project(tmp_path, *"abc")
+    annotate_all(project, "b")
+    project.admit()
+    assert [each.name for each in project.labelled()] == ["b"]

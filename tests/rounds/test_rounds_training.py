@@ -181,12 +181,38 @@ class TestRefusals:
             go(ready, tiny, EnsembleConfig(members=1, method="inq", bits=99))
         assert ready.rounds() == ()
 
+    def test_an_image_that_is_gone(self, ready: Project, tiny: TrainConfig, floats: EnsembleConfig) -> None:
+        lost = ready.labelled()[0]
+        aside = lost.path.rename(lost.path.with_suffix(".aside"))
+        with pytest.raises(InputError, match=re.escape(str(lost.path))):
+            go(ready, tiny, floats)
+        assert ready.rounds() == ()
+
+        aside.rename(lost.path)
+        with pytest.raises(KeyboardInterrupt):
+            train_round(ready, tiny, floats, Breaking(1))
+        lost.path.unlink()
+        ready.mark_unusable(lost.name, "lost")
+        with pytest.raises(InputError, match=r"round 0: began with this; put it back, or '.* --abandon' gives"):
+            go(ready, tiny, floats)
+        assert go(ready, tiny, floats, abandon=True).number == 1
+
     def test_another_training_on_this_machine(
         self, ready: Project, tiny: TrainConfig, floats: EnsembleConfig, tmp_path: Path
     ) -> None:
         with training_lock(tmp_path), pytest.raises(TrainingError, match="another training"):
             go(ready, tiny, floats, wait=False)
         assert ready.rounds() == (), "other settings may still be chosen"
+
+
+def test_masks_may_come_before_the_first_suggestion(
+    project: Project, annotate: Annotate, tiny: TrainConfig, floats: EnsembleConfig
+) -> None:
+    """All that is annotated counts: for training, or for validation."""
+    annotate(project, *(image.name for image in project.images()))
+    done = go(project, tiny, floats)
+    assert len(done.labelled) + done.metrics["n_images"] == len(project.images())
+    assert done.metrics["n_images"] > 0
 
 
 class TestNextRound:

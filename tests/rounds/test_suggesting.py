@@ -89,8 +89,9 @@ class TestColdStart:
 
     def test_scale_follows_the_diameter_or_the_size(self, project: Project) -> None:
         sample = as_sample(project.images()[0], annotated=False)
-        net_px = cold_scale(1.0, "lite")(sample)
-        assert cold_scale(10.0, "lite")(sample) == pytest.approx(net_px / 10)
+        net_px = 100 * cold_scale(100.0, "lite")(sample)
+        assert cold_scale(50.0, "lite")(sample) == pytest.approx(net_px / 50)
+        assert cold_scale(1.0, "lite")(sample) == 2.0, "as training does not enlarge them more"
         assert cold_scale(None, "lite")(sample) == 1.0, "small images are not enlarged"
         assert UNKNOWN_SCALE_PX > 88
 

@@ -192,6 +192,14 @@ class TestGoingOn:
         assert not (here / "work").exists(), "no network was trained"
         assert len(times(here)) == 5
 
+    def test_results_of_other_data_are_not_taken_over(
+        self, played: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        flags = ["--subset", "train", "--test-subset", "testA", "--budgets", "2,4", "--steps", "3", "--seeds", "1"]
+        assert main(["simulate", str(data), "--out", str(tmp_path), "--merge", str(played), *flags]) == 2
+        assert "holds results of other settings" in capsys.readouterr().err
+        assert not list(tmp_path.rglob("*.json")), "what does not fit would be in everybody's way"
+
     def test_machines_that_trained_the_same_first_networks_can_be_merged(
         self, played: Path, data: Path, tmp_path: Path
     ) -> None:

@@ -223,3 +223,16 @@ def test_a_cap_that_does_not_bind_changes_nothing() -> None:
     pool = replace(pool_of(30), images=tuple(map(str, range(30))))
     for strategy in STRATEGIES:
         assert suggest(pool, Ask(k=5, per_image=1), strategy) == suggest(pool_of(30), Ask(k=5), strategy)
+
+
+def test_a_second_pick_does_not_repeat_what_the_first_covers_where_images_have_had_their_share() -> None:
+    kinds = [0, 1, 1, 1, 0, 0, 0, 0, 2, 2]
+    pool = replace(
+        pool_of(10),
+        descriptors=np.eye(3)[kinds],
+        uncertainty=np.linspace(1, 0.5, 10),
+        images=("A",) * 4 + ("B",) * 4 + ("C",) * 2,
+    )
+    for strategy in ("suggestive", "cover"):
+        picks = [pick.index for pick in suggest(pool, Ask(k=2, n_candidates=10, per_image=1), strategy)]
+        assert [kinds[index] for index in picks] == [0, 2]  # of A all is taken, and B holds nothing else

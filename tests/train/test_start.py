@@ -159,6 +159,8 @@ class TestRefusals:
         train(short, glands, tmp_path / "run", start=packed, resume=True)
         with pytest.raises(ConfigError, match=r"start: the run to resume in .* began from .*small.fseg, not from no"):
             train(short, glands, tmp_path / "run", resume=True)
+        moved = shutil.move(packed, tmp_path / "elsewhere.fseg")
+        train(short, glands, tmp_path / "run", start=moved, resume=True)  # the same weights, wherever they lie
         shutil.copy(write_packed(tmp_path / "other.fseg", "unet", 2), packed)
         with pytest.raises(ConfigError, match="began with other weights"):
             train(short, glands, tmp_path / "run", start=packed, resume=True)

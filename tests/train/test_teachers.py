@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,8 @@ def test_an_interrupted_student_goes_on_with_the_same_teachers(
     for other in (None, Lesson((student,), unlabelled), Lesson((teacher,))):
         with pytest.raises(ConfigError, match="had other teachers or other unlabelled images"):
             quantize_run(student, config, tmp_path / "cut", lesson=other, resume=True)
-    resumed = quantize_run(student, config, tmp_path / "cut", lesson=lesson, resume=True).folder
+    moved = Lesson((shutil.copytree(teacher, tmp_path / "moved"),), unlabelled)
+    resumed = quantize_run(student, config, tmp_path / "cut", lesson=moved, resume=True).folder
     assert sha256(resumed / "model.safetensors") == sha256(whole / "model.safetensors")  # type: ignore[operator]
 
 

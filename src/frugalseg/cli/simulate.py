@@ -43,12 +43,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     contenders = [Contender.parse(text.strip()) for text in args.strategies.split(",") if text.strip()]
 
     from frugalseg.executors import open_executor
-    from frugalseg.ledger import Ledger
     from frugalseg.simulation.report import summarise, write_simulation
-    from frugalseg.simulation.run import LEDGER, compare_all, simulate
+    from frugalseg.simulation.run import compare_all, simulate
 
-    if args.merge is not None:
-        Ledger(args.out / LEDGER).merge(args.merge / LEDGER if (args.merge / LEDGER).is_dir() else args.merge)
     with open_executor(args.executor or "processes", args.workers or 0, args.ray_address) as executor:
         curves = simulate(
             args.data,
@@ -58,6 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             executor,
             subset=args.subset,
             test_subset=args.test_subset,
+            merged=args.merge,
             wait=not args.no_wait,
         )
     comparisons = compare_all(curves)

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         | {each.name: each.unusable_reason for each in slides if not each.usable},
         "slides": {each.name: _slide(each, images) for each in slides},
         "pool": len(project.pool()),
-        "labelled": len(project.labelled()),
+        "labelled": len(project.labelled()) + len(project.not_drawn()),
         "validation": len(validation),
         "validation_to_annotate": [
             each.name for each in validation if not (each.annotation and each.annotation.complete)

@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     net = given.get("net", from_file.get("net", TrainConfig.net))
     in_project = is_project(args.data)
     name = args.preset or ("round" if in_project else "cpu")
-    preset = Settings(dict(PRESETS[name].get(net, {})), f"preset {name}")
+    changes = next((values for of, values in PRESETS[name].items() if of == net), {})
+    preset = Settings(changes, f"preset {name}")
     config = resolve_config(TrainConfig, preset, from_file, given)
     args.start = _start_of(args.start)
     if in_project:

@@ -8,6 +8,7 @@ from frugalseg.engines.torch import TorchEngine
 from frugalseg.errors import ConfigError
 from frugalseg.images import Sample
 from frugalseg.nets import NETS, build_net
+from frugalseg.train.plan import LARGEST_SCALE
 
 UNKNOWN_SCALE_PX = 512
 """Where nothing is known of the objects' size, images are brought to about this height and width."""
@@ -34,7 +35,7 @@ def cold_engine(net: str) -> TorchEngine:
 def cold_scale(diameter_px: float | None, net: str) -> Callable[[Sample], float]:
     """Factor to the network's scale: from the objects' usual diameter where the user knows it, else by size alone."""
     if diameter_px:
-        factor = NETS[net].default_object_diameter_px / diameter_px
+        factor = min(LARGEST_SCALE, NETS[net].default_object_diameter_px / diameter_px)
         return lambda sample: factor
     return lambda sample: min(1.0, UNKNOWN_SCALE_PX / max(1, min(_size(sample))))
 

@@ -18,8 +18,7 @@ from frugalseg.errors import InputError
 from frugalseg.images import is_image_name, is_mask_name, load_sample, read_image
 from frugalseg.instances import foreground
 from frugalseg.segmentation import resize_image
-from frugalseg.train.config import TrainConfig
-from frugalseg.train.folder import read_config
+from frugalseg.train.folder import read_config, train_config
 from frugalseg.train.plan import DataChoice, named, open_training_data
 
 T = TypeVar("T")
@@ -87,7 +86,7 @@ def calibration_images(run: Path, artifact: Artifact, folder: Path | None = None
         described = document["data"]
         groups = None if described["groups"] is None else Path(described["groups"])
         choice = DataChoice(Path(described["root"]), described["subset"], groups, described["ignore_value"])
-        dataset = open_training_data(choice, TrainConfig(**document["config"]))
+        dataset = open_training_data(choice, train_config(run, document))
         try:
             samples, _ = named(dataset, (_spread(described["train"]), ()))
         except KeyError as error:

@@ -39,6 +39,9 @@ from frugalseg.project.schema import ImageRow, ProjectRow, RootRow, SlideRow
 from frugalseg.project.slides import SlideCandidate
 from frugalseg.project.store import Store, create_store, open_store
 
+VALIDATION = 0.2
+"""Share of the images that are set aside for validation where nobody says another."""
+
 
 class Project:
     """Images, masks, rounds and suggestions in a folder; made by :meth:`create` or :meth:`open`.
@@ -174,11 +177,15 @@ class Project:
 
     def pool(self) -> tuple[ProjectImage, ...]:
         """What may be suggested: usable images of the pool without a complete annotation."""
-        return tuple(each for each in self._usable("pool") if each.annotation is None or not each.annotation.complete)
+        return tuple(each for each in self._usable("pool") if not _complete(each))
 
     def labelled(self) -> tuple[ProjectImage, ...]:
         """What is trained on: usable images of the pool whose current annotation is complete."""
-        return tuple(each for each in self._usable("pool") if each.annotation is not None and each.annotation.complete)
+        return tuple(filter(_complete, self._usable("pool")))
+
+    def not_drawn(self) -> tuple[ProjectImage, ...]:
+        """Usable images with a complete annotation that have no role yet; :meth:`admit` gives them one."""
+        return tuple(filter(_complete, self._images(ImageRow.role.is_(None), ImageRow.unusable_reason.is_(None))))
 
     def validation(self) -> tuple[ProjectImage, ...]:
         """Usable images that are set aside for validation, annotated or not."""
@@ -214,7 +221,7 @@ class Project:
         """Take :meth:`mark_unusable` back."""
         images.mark(self._store, name, None)
 
-    def draw_validation(self, share: float = 0.2, seed: int = 0) -> tuple[str, ...]:
+    def draw_validation(self, share: float = VALIDATION, seed: int = 0) -> tuple[str, ...]:
         """Give each usable image that has none its role: `validation` for about this share of all, `pool` for the rest.
 
         Slides are drawn among themselves; their windows have the slide's role.
@@ -233,6 +240,17 @@ class Project:
             Names that became validation images now. An image never changes its role; later ones follow their group's.
         """
         return validation.draw(self._store, share, seed)
+
+    def admit(self) -> None:
+        """Give completely annotated images that have no role one, so that all that is annotated counts.
+
+        Where validation images have been drawn already they are for training, but for those of a group that is set
+        aside; else they are drawn as by :meth:`draw_validation`, among themselves.
+        """
+        names = {each.name for each in self.not_drawn()}
+        drawn = any(each.role is not None for each in self.images())
+        if names:
+            validation.draw(self._store, 0.0 if drawn else VALIDATION, 0, only=names)
 
     def annotate(
         self,
@@ -398,3 +416,7 @@ class Project:
         Left out are checkpoints, and what lies under roots: large images and slides.
         """
         return backups.backup(self._store, Path(file))
+
+
+def _complete(image: ProjectImage) -> bool:
+    return image.annotation is not None and image.annotation.complete

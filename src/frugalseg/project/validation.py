@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from sqlalchemy import select
@@ -15,10 +15,10 @@ from frugalseg.project.store import Store
 Drawn = ImageRow | SlideRow
 
 
-def draw(store: Store, share: float, seed: int) -> tuple[str, ...]:
+def draw(store: Store, share: float, seed: int, only: Collection[str] | None = None) -> tuple[str, ...]:
     """Give every usable image and slide without a role one; returns the names that became validation images.
 
-    Slides are drawn among slides, images among images.
+    Slides are drawn among slides, images among images; with `only`, images of these names alone are drawn.
     """
     if not 0 <= share < 1:
         raise InputError("validation share", f"must lie in 0 ≤ share < 1, not {share}")
@@ -28,6 +28,8 @@ def draw(store: Store, share: float, seed: int) -> tuple[str, ...]:
         # windows of slides got their slide's role when they were cut
         images = session.scalars(select(ImageRow).where(ImageRow.slide_id.is_(None)).order_by(ImageRow.name)).all()
         slides = session.scalars(select(SlideRow).order_by(SlideRow.name)).all()
+        if only is not None:
+            images, slides = [row for row in images if row.role is not None or row.name in only], []
         both: tuple[Drawn, ...] = (*images, *slides)
         aside: list[str] = []
         for rows in (images, slides):  # each for itself: else a single slide could be lost to validation

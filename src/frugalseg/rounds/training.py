@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 from frugalseg.arrays import LabelMap
 from frugalseg.ensemble.config import EnsembleConfig
 from frugalseg.ensemble.members import TRUNK, planned_steps, train_ensemble, with_common_scale
-from frugalseg.errors import ConfigError, InputError, StoppedError
+from frugalseg.errors import ConfigError, InputError, Problem, StoppedError
 from frugalseg.executors import Executor
 from frugalseg.export import export_model
-from frugalseg.images import Sample, load_sample, write_label_map, write_listing
+from frugalseg.images import Dataset, Sample, load_sample, write_label_map, write_listing
 from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
 from frugalseg.model_files import CARD
@@ -87,9 +87,9 @@ def train_round(
     _check_settings(config, ensemble)  # a round that has begun keeps its settings, so they must be possible
     settings = _settings(config, ensemble, warm_steps, model)
     with training_lock(project.folder, wait):
-        current = _begin_or_go_on(project, settings, abandon)
+        current, dataset, config = _begin_or_go_on(project, settings, config, abandon)
         folder = round_folder(project.folder, current.number)
-        config = _prepare_data(project, current, folder, config)
+        write_listing(folder / "data", dataset, dataset.samples)
         start = _earlier_members(project, current, warm_steps)
         if start is not None:
             config = dataclasses.replace(config, steps=warm_steps or config.steps)
@@ -124,13 +124,27 @@ def _check_settings(config: TrainConfig, ensemble: EnsembleConfig) -> None:
             phase.spec  # noqa: B018 - refuses what the method cannot do
 
 
-def _begin_or_go_on(project: Project, settings: dict[str, Any], abandon: bool) -> Round:
+def _begin_or_go_on(
+    project: Project, settings: dict[str, Any], config: TrainConfig, abandon: bool
+) -> tuple[Round, Dataset, TrainConfig]:
+    """The round, what it trains on, as annotated when it began, and settings with one scale for all members.
+
+    A round begins when all of its images could be read.
+    """
     current = project.newest_round()
     interrupted = current if current is not None and current.status == "training" else None
     if interrupted is not None and not abandon:
         _check_same(interrupted, settings)
         log.info("round %d: going on", interrupted.number)
-        return interrupted
+        images = [_as_of(project, name, version) for name, version in sorted(interrupted.labelled.items())]
+        try:
+            return interrupted, *_prepare_data(project, images, config)
+        except InputError as error:
+            way_out = (
+                f"began with this; put it back, or 'frugalseg train {project.folder} --abandon' gives the round up"
+            )
+            raise InputError.of([*error.problems, Problem(f"round {interrupted.number}", way_out)]) from None
+    project.admit()
     labelled = project.labelled()
     if not labelled:
         raise InputError(
@@ -138,12 +152,13 @@ def _begin_or_go_on(project: Project, settings: dict[str, Any], abandon: bool) -
         )
     if not any((project.labels(each.annotation) > 0).any() for each in labelled if each.annotation is not None):
         raise InputError(project.folder, "has no annotated object to learn from")
+    prepared = _prepare_data(project, labelled, config)
     if interrupted is not None:
         project.abandon_round(interrupted.number)
         log.info("round %d: given up", interrupted.number)
     current = project.begin_round(settings, labelled)
     log.info("round %d: %d annotated images", current.number, len(labelled))
-    return current
+    return current, *prepared
 
 
 def _settings(
@@ -165,12 +180,9 @@ def _check_same(current: Round, settings: dict[str, Any]) -> None:
             )
 
 
-def _prepare_data(project: Project, current: Round, folder: Path, config: TrainConfig) -> TrainConfig:
-    """Write the list of what the round trains on, as annotated when it began; and one scale for all members."""
-    images = [_as_of(project, name, version) for name, version in sorted(current.labelled.items())]
+def _prepare_data(project: Project, images: Sequence[ProjectImage], config: TrainConfig) -> tuple[Dataset, TrainConfig]:
     dataset = annotated_dataset(project, images)
-    write_listing(folder / "data", dataset, dataset.samples)
-    return with_common_scale(config, dataset, dataset.samples)
+    return dataset, with_common_scale(config, dataset, dataset.samples)
 
 
 def _as_of(project: Project, name: str, version: int) -> ProjectImage:

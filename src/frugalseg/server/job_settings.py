@@ -53,7 +53,8 @@ def check_job(project: Project, kind: JobKind, settings: Mapping[str, Any]) -> d
         raise InputError.of(
             Problem(".".join(map(str, ("settings", *each["loc"]))), each["msg"]) for each in error.errors()[:20]
         ) from None
-    if kind == "train" and not any(each.annotation.n_objects for each in project.labelled() if each.annotation):
+    to_train = (*project.labelled(), *project.not_drawn()) if kind == "train" else ()
+    if kind == "train" and not any(each.annotation.n_objects for each in to_train if each.annotation):
         raise InputError("train", "needs an image of the pool that is annotated completely, with an object in it")
     if kind == "suggest" and not _anything_left(project):
         raise InputError("suggest", "has no image left: all are annotated, unusable or set aside")

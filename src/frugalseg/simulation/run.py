@@ -35,6 +35,7 @@ def simulate(
     *,
     subset: str | None = None,
     test_subset: str | None = None,
+    merged: Path | None = None,
     wait: bool = True,
 ) -> list[Curve]:
     """Play every strategy through with every seed; results that are in ``out/ledger`` are not made again.
@@ -52,13 +53,15 @@ def simulate(
     subset, test_subset
         Parts of the data: the pool, and the images on which networks are compared. Without the latter a share of the
         pool's images is held out, the same for all seeds.
+    merged
+        Another simulation's folder, or its ledger alone, whose results are taken over first.
     wait
         Wait for another training on this machine to end; else that is an error.
 
     Raises
     ------
     InputError
-        The data cannot be used, or are too few; the ledger holds results of other data or settings.
+        The data cannot be used, or are too few; a ledger holds results of other data or settings.
     ConfigError
         No strategy is named, or one needs an ensemble that the settings do not allow.
     """
@@ -71,6 +74,10 @@ def simulate(
     config.counts(len(pool_samples(dataset, config, held_out)))
     common = common_key(dataset.content_hash()[:16], config, test_subset)
     check_results(out / LEDGER, common)
+    if merged is not None:
+        other = merged / LEDGER if (merged / LEDGER).is_dir() else merged
+        check_results(other, common)
+        Ledger(out / LEDGER).merge(other)
     first = Chain(
         data=data.resolve(),
         subset=subset or ("train" if test_subset else None),

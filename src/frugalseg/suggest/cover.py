@@ -8,6 +8,7 @@ of the best possible (Nemhauser, Wolsey & Fisher, Mathematical Programming 14, 1
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +46,8 @@ def greedy_cover(
     k: int,
     *,
     covered_by: NDArray[np.floating] | None = None,
+    groups: Sequence[str] = (),
+    per_group: int | None = None,
 ) -> list[tuple[int, float]]:
     """Choose candidates one by one, each time that which raises F most; of equal ones the first.
 
@@ -61,6 +64,8 @@ def greedy_cover(
         How many; fewer where there are fewer candidates.
     covered_by
         Descriptors of images that count as chosen already, shape (m, D).
+    groups, per_group
+        What each place of the pool belongs to, and how many of one group may be chosen; any number if not given.
 
     Returns
     -------
@@ -74,14 +79,19 @@ def greedy_cover(
     heap = [(-gain, position) for position, gain in enumerate(rows.first_gains(best))]
     heapq.heapify(heap)
     chosen: list[tuple[int, float]] = []
+    taken: Counter[str] = Counter()
     looked_at = dict.fromkeys(range(len(candidates)), 0)
     while heap and len(chosen) < k:
         gain, position = heapq.heappop(heap)
+        group = groups[candidates[position]] if groups else ""
+        if per_group is not None and taken[group] >= per_group:
+            continue
         if looked_at[position] < len(chosen):
             looked_at[position] = len(chosen)
             heapq.heappush(heap, (-_gain(rows[position], best), position))
             continue
         chosen.append((int(candidates[position]), -gain))
+        taken[group] += 1
         best = np.maximum(best, rows[position])
     return chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -64,9 +65,22 @@ def _choose(pool: Pool, ask: Ask, strategy: Strategy) -> list[int]:
 
 
 def suggestive(pool: Pool, ask: Ask) -> list[int]:
-    """Of the K most uncertain images those k that represent the pool best (Yang et al., MICCAI 2017)."""
-    candidates = _highest(pool.uncertainty, ask.n_candidates or 2 * ask.k)
-    return [index for index, _ in greedy_cover(pool.descriptors, candidates, ask.k)]
+    """Of the K most uncertain images those k that represent the pool best (Yang et al., MICCAI 2017).
+
+    Where only so many windows of one image may be chosen, there are as many more candidates as k choices need.
+    """
+    order = _highest(pool.uncertainty, len(pool.names))
+    n = min(ask.n_candidates or 2 * ask.k, len(order))
+    per_image = ask.per_image if pool.images else None
+    if per_image is not None:
+        taken: Counter[str] = Counter()
+        for place, index in enumerate(order, start=1):
+            taken[pool.images[index]] += 1
+            if place >= n and sum(min(count, per_image) for count in taken.values()) >= ask.k:
+                break
+        n = place
+    chosen = greedy_cover(pool.descriptors, order[:n], ask.k, groups=pool.images, per_group=per_image)
+    return [index for index, _ in chosen]
 
 
 def uncertainty(pool: Pool, ask: Ask) -> list[int]:
@@ -87,7 +101,11 @@ def bald(pool: Pool, ask: Ask) -> list[int]:
 def cover(pool: Pool, ask: Ask) -> list[int]:
     """Representativeness only: what annotated images represent already counts as covered. Needs no label at all."""
     everything = range(len(pool.names))
-    return [index for index, _ in greedy_cover(pool.descriptors, everything, ask.k, covered_by=pool.labelled)]
+    per_image = ask.per_image if pool.images else None
+    chosen = greedy_cover(
+        pool.descriptors, everything, ask.k, covered_by=pool.labelled, groups=pool.images, per_group=per_image
+    )
+    return [index for index, _ in chosen]
 
 
 def kmeanspp(pool: Pool, ask: Ask) -> list[int]:

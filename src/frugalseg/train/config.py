@@ -85,6 +85,9 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
+        for name, highest in {"seed": 2**63 - 1, "threads": 1024, "image_scale": 16}.items():
+            if (getattr(self, name) or 0) > highest:
+                raise ValueError(f"{name} must be at most {highest}, not {getattr(self, name)}")
 
 
 PRESETS: Mapping[str, Mapping[NetName, Mapping[str, Any]]] = {

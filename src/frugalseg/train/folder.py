@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.model_files import CARD, WEIGHTS, ModelCard, read_card, write_card
 from frugalseg.nets import SegmentationNet
 from frugalseg.train.checkpoint import save_tensors
+from frugalseg.train.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +93,24 @@ def check_same(out: Path, document: dict[str, Any]) -> None:
             if old.get(name) != value:
                 raise ConfigError(name, f"is {value}, but the run to resume in {out} has {old.get(name)}")
     old, new = (each.get("source") or {} for each in (before, document))
-    if any(old.get(name) != new.get(name) for name in ("run", "sha256")):
+    if old.get("sha256") != new.get("sha256"):
         began, would = (each.get("run", "no model") for each in (old, new))
         what = "with other weights" if began == would else f"from {began}, not from {would}"
         raise ConfigError("start", f"the run to resume in {out} began {what}")
-    if before.get("teachers") != json.loads(json.dumps(document.get("teachers"))):
+    if _taught_by(before) != _taught_by(document):
         raise ConfigError("teacher", f"the run to resume in {out} had other teachers or other unlabelled images")
     for name, meaning in (("sha256", "files"), ("train", "training images"), ("validation", "held-out images")):
         if before["data"].get(name) != document["data"][name]:
             raise ConfigError(document["data"]["root"], f"has changed since the run in {out} began: other {meaning}")
     if before.get("environment") != document["environment"]:
         log.warning("versions, device or threads differ from the interrupted run's: weights will not be identical")
+
+
+def _taught_by(document: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """Which weights and which images without annotations a run learns from, wherever they lie."""
+    described = document.get("teachers") or {"runs": [], "unlabelled": None}
+    images = described["unlabelled"]
+    return [each["sha256"] for each in described["runs"]], images and images["sha256"]
 
 
 def read_config(out: Path) -> dict[str, Any]:
@@ -115,6 +124,21 @@ def read_config(out: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not all(isinstance(document.get(part), dict) for part in ("config", "data")):
         raise InputError(out / CONFIG, "does not hold the settings and data of a run")
     return document
+
+
+def train_config(out: Path, document: Mapping[str, Any]) -> TrainConfig:
+    """The settings of the float training in a run's `document`, as :func:`read_config` gives it.
+
+    Raises
+    ------
+    InputError
+        They are not those of this version.
+    """
+    try:
+        return TrainConfig(**document["config"])
+    except (TypeError, ValueError) as error:
+        what = str(error).removeprefix("TrainConfig.__init__() ")
+        raise InputError(out / CONFIG, f"holds settings that this version does not take: {what}") from None
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ from frugalseg.train.patches import PreparedImage
 
 log = logging.getLogger(__name__)
 
-LARGEST_SCALE = 2.0
+SMALLEST_SCALE, LARGEST_SCALE = 0.001, 2.0
 """Images are never enlarged more than this: beyond, the network would only see interpolation."""
 
 LARGEST_LABEL = 1 << 24  # patches carry labels as float32
@@ -190,7 +190,11 @@ def _familiarity(loaded: Sequence[LoadedSample], scale: float) -> Familiarity | 
 def choose_scale(diameter_px: float, config: TrainConfig) -> float:
     """Factor from image pixels to the network's, for objects of this median diameter."""
     wanted = config.object_diameter_px or NETS[config.net].default_object_diameter_px
-    return config.image_scale or min(LARGEST_SCALE, round(wanted / diameter_px, 3))
+    scale = config.image_scale or min(LARGEST_SCALE, round(wanted / diameter_px, 3))
+    if scale < SMALLEST_SCALE:
+        name = "image_scale" if config.image_scale else "object_diameter_px"
+        raise ConfigError(name, f"scales images by {scale:g}, below {SMALLEST_SCALE}: objects are {diameter_px:.4g} px")
+    return scale
 
 
 def prepare(sample: LoadedSample, scale: float) -> PreparedImage:

@@ -21,7 +21,7 @@ from frugalseg.quant.freezing import advance_portion
 from frugalseg.quant.layers import bake, quantize_module
 from frugalseg.quant.rate import mean_code_bits
 from frugalseg.train.config import TrainConfig
-from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config
+from frugalseg.train.folder import RunResult, begin_folder, check_folder, finish, finished, read_config, train_config
 from frugalseg.train.lesson import Lesson, load_teachers, prepare_unlabelled
 from frugalseg.train.loop import Place
 from frugalseg.train.optimiser import AveragedNet, Course
@@ -95,9 +95,9 @@ def quantize_run(
     before = read_config(source)
     if names is not None:
         before["data"]["train"] = list(names)
-    train_config = _phase_config(TrainConfig(**before["config"]), config, draw)
-    place = choose_place(train_config)
-    plan = _plan(before, train_config, dataclasses.replace(card, quantization=card_spec), place, data)
+    phase_config = _phase_config(train_config(source, before), config, draw)
+    place = choose_place(phase_config)
+    plan = _plan(before, phase_config, dataclasses.replace(card, quantization=card_spec), place, data)
     document = {
         "config": before["config"],
         "quantize": dataclasses.asdict(config),
@@ -114,7 +114,7 @@ def quantize_run(
     loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume, beside):
-            _put_on(net, config, train_config.seed)
+            _put_on(net, config, phase_config.seed)
             tellers = Tellers(plan, loaded, held_out, out, on_report, n_notes)
             images = [prepare(sample, plan.card.scale) for sample in loaded]
             trained = _train(net, config, [*images, *extra], tellers, teachers)

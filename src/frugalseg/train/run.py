@@ -31,6 +31,7 @@ from frugalseg.train.folder import (
     finished,
     read_config,
     record_row,
+    train_config,
 )
 from frugalseg.train.loop import Hooks, InterruptedTrainingError, Place, fit
 from frugalseg.train.optimiser import Course
@@ -137,7 +138,7 @@ def reopen_data(out: Path) -> Dataset:
     data = document["data"]
     groups = None if data["groups"] is None else Path(data["groups"])
     choice = DataChoice(Path(data["root"]), data["subset"], groups, data["ignore_value"])
-    return open_training_data(choice, TrainConfig(**document["config"]))
+    return open_training_data(choice, train_config(out, document))
 
 
 @dataclass(frozen=True)
