@@ -236,6 +236,30 @@ def test_only_the_window_is_drawn_on(project: Project, a: int) -> None:
     assert version.window == (4, 4, 10, 10)
 
 
+def test_all_windows_of_one_ask_can_be_drawn_on(project: Project, a: int) -> None:
+    from frugalseg.project import Reason
+
+    project.add_suggestions([Reason("a", window=(20, 20, 4, 4))], "cover")
+    project.add_suggestions([Reason("a", window=(8, 4, 6, 6)), Reason("a", window=(2, 6, 6, 6))], "cover")
+    drawings = Drawings(project)
+    assert drawings.state(a).window == (2, 4, 12, 8), "the rectangle around those of the newest ask"
+    project.add_suggestions([Reason("a")], "cover")
+    assert drawings.state(a).window is None
+
+
+def test_a_suggestion_takes_nothing_that_was_drawn_before_it(project: Project, a: int) -> None:
+    from frugalseg.project import Reason
+
+    drawings = Drawings(project)
+    drawings.draw(a, drawings.state(a).edit, square("s1", (0, 0, 3, 3), 1))
+    state = drawings.draw(a, "e0.1", square("s2", (10, 10, 3, 3), 2))
+    project.add_suggestions([Reason("a", window=(8, 8, 10, 10))], "cover")
+    version, _ = drawings.keep(a, state.edit, "submit", complete=True)
+    assert version is not None
+    assert version.window == (0, 0, 18, 18)
+    assert {1, 2} <= set(np.unique(project.labels(version)).tolist())
+
+
 BAD = {
     "outside": Stroke("s", "brush", (WIDTH - 1, 0, 2, 1), pack_labels(np.ones((1, 2)))),
     "negative place": Stroke("s", "brush", (-1, 0, 2, 1), pack_labels(np.ones((1, 2)))),

@@ -262,6 +262,12 @@ def test_commands(
     assert main(["init", "other", "--images", "data/s.tif", "--pixel-size", "0.01"]) == 2
     assert "has pixels of 0.5 µm" in capsys.readouterr().err
     assert not Path("other").exists()
+    (tmp_path / "more").mkdir()
+    write_slide(tmp_path / "more" / "a.tif", pixels(4))  # there is an image of that name
+    image_folder(tmp_path / "more", "b", first_seed=9)
+    assert main(["init", "project", "--images", "more"]) == 2
+    assert "has the name of an image of the project" in capsys.readouterr().err
+    assert "b" not in {each.name for each in Project.open(Path("project")).images()}, "all or nothing"
     write_slide(folder / "a.tif", pixels(4))
     assert main(["init", "other", "--images", "data"]) == 2
     assert "has the name of a slide beside it" in capsys.readouterr().err

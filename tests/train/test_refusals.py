@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,11 @@ class TestRefusals:
             (["--folds", "1"], "folds"),
             (["--folds", "3"], "folds"),
             (["--subset", "testZ"], "testZ"),
+            (["--seed", str(2**64)], "seed must be at most"),
+            (["--threads", "999999999999"], "threads must be at most 1024"),
+            (["--image-scale", "none", "--object-diameter-px", "1e-300"], "object_diameter_px: scales images by 0"),
+            (["--image-scale", "1e-9"], "image_scale: scales images by 1e-09"),
+            (["--image-scale", "1000"], "image_scale must be at most 16"),
         ],
     )
     def test_impossible_settings(
@@ -120,6 +126,27 @@ class TestRefusals:
         (line,) = errors(capsys)
         assert named in line
         assert not (tmp_path / "run").exists()
+
+    def test_a_network_that_is_no_word(self, glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "c.toml").write_text('net = ["lite"]')
+        assert main(["train", str(glands), "--out", str(tmp_path / "run"), "--config", str(tmp_path / "c.toml")]) == 2
+        assert "net must be one of lite, unet, fcn" in capsys.readouterr().err
+
+    def test_settings_of_another_version(
+        self, glands: Path, tmp_path: Path, tiny: TrainConfig, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        train(dataclasses.replace(tiny, steps=1), glands, tmp_path / "run")
+        document = json.loads((tmp_path / "run" / "config.json").read_text())
+        for change, reason in (
+            ({"later": 1}, "unexpected keyword argument 'later'"),
+            ({"steps": "x"}, "not supported"),
+        ):
+            changed = {**document, "config": {**document["config"], **change}}
+            (tmp_path / "run" / "config.json").write_text(json.dumps(changed))
+            assert main(["quantize", str(tmp_path / "run"), "--out", str(tmp_path / "few"), "--steps", "1"]) == 2
+            (line,) = errors(capsys)
+            assert "config.json: holds settings that this version does not take" in line
+            assert reason in line
 
     def test_one_name_in_two_subsets(self, glands: Path, tmp_path: Path, tiny: TrainConfig) -> None:
         for subset in ("left", "right"):

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if fresh:
         project, added = make_project(args.project, dataset, root, args.classes)
     else:
-        project, added = _extend(args, dataset, root)
+        project, added = _extend(args, dataset, slides, root)
     added_slides = project.add_slides(slides, root)
     document = {
         "project": str(args.project),
@@ -126,13 +126,16 @@ def make_project(
     return project, project.add_images(candidates, root)
 
 
-def _extend(args: argparse.Namespace, dataset: Dataset, root: tuple[str, Path]) -> tuple[Project, Added]:
+def _extend(
+    args: argparse.Namespace, dataset: Dataset, slides: Sequence[SlideCandidate], root: tuple[str, Path]
+) -> tuple[Project, Added]:
     from frugalseg.errors import InputError
     from frugalseg.project import Project
 
     project = Project.open(args.project)
     if args.classes is not None and tuple(name.strip() for name in args.classes.split(",")) != project.class_names:
         raise InputError("--classes", f"cannot be changed, {args.project} has {','.join(project.class_names)}")
+    project.check_slides(slides, root)  # all or nothing: what is wrong with a slide is said before images are added
     return project, project.add_images(_samples(dataset), root)
 
 

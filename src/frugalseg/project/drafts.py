@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from frugalseg.errors import InputError
 from frugalseg.project.queries import load_images, window_of
 from frugalseg.project.records import ProjectImage, Window
 from frugalseg.project.round_files import proposal_classes_file, proposal_file
-from frugalseg.project.schema import DraftRow, ImageRow, RoundRow, SuggestionRow
+from frugalseg.project.schema import DraftRow, ImageRow, RoundRow, StrokeRow, SuggestionRow
 
 EMPTY = "e0"
 """The base of a drawing that begins from nothing."""
@@ -177,13 +177,26 @@ def _is_start(folder: Path, image: ProjectImage, base: str) -> bool:
 
 
 def _window(session: Session, image: ProjectImage) -> Window | None:
-    """The window of the newest annotation, or of the newest suggestion of the image."""
+    """The window of the newest annotation, else of the newest suggestion of the image; None is all of it.
+
+    Of several windows that one ask suggested, the rectangle around them; and what has been drawn already, as where
+    somebody drew before the suggestion came, lies in it too.
+    """
     if image.annotation is not None:
         return image.annotation.window
-    row = session.scalar(
-        select(SuggestionRow)
-        .where(SuggestionRow.image_id == image.id)
-        .order_by(SuggestionRow.ask.desc(), SuggestionRow.rank)
-        .limit(1)
-    )
-    return None if row is None else window_of(row.x, row.y, row.w, row.h)
+    newest = select(func.max(SuggestionRow.ask)).where(SuggestionRow.image_id == image.id).scalar_subquery()
+    of_image = (SuggestionRow.image_id == image.id, SuggestionRow.ask == newest)
+    windows = [window_of(row.x, row.y, row.w, row.h) for row in session.scalars(select(SuggestionRow).where(*of_image))]
+    suggested = [each for each in windows if each is not None]
+    if not suggested or len(suggested) < len(windows):
+        return None
+    columns = select(StrokeRow.x, StrokeRow.y, StrokeRow.w, StrokeRow.h)
+    drawn = session.execute(columns.where(StrokeRow.image_id == image.id, StrokeRow.w > 0))
+    return _around([*suggested, *((x, y, w, h) for x, y, w, h in drawn)])
+
+
+def _around(windows: Sequence[Window]) -> Window:
+    """The smallest window that holds all."""
+    left, top = (min(each[axis] for each in windows) for axis in (0, 1))
+    right, bottom = (max(each[axis] + each[axis + 2] for each in windows) for axis in (0, 1))
+    return left, top, right - left, bottom - top

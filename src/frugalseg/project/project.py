@@ -129,6 +129,10 @@ class Project:
         """
         return slide_rows.add_slides(self._store, list(slides), root)
 
+    def check_slides(self, slides: Iterable[SlideCandidate], root: tuple[str, Path] | None) -> None:
+        """Refuse what :meth:`add_slides` would refuse, and add nothing."""
+        slide_rows.check_new_slides(self._store, list(slides), root)
+
     def slides(self) -> tuple[ProjectSlide, ...]:
         """All slides by name."""
         return self._slides()

@@ -202,16 +202,7 @@ def add_slides(store: Store, candidates: Sequence[SlideCandidate], root: Root | 
     copied: list[Path] = []
     try:
         with project_lock(store.folder), store.write() as session:
-            known = set(session.scalars(select(SlideRow.sha256)))
-            new: dict[str, SlideCandidate] = {}
-            for each in candidates:
-                if each.sha256 not in known:
-                    new.setdefault(each.sha256, each)
-            row = None if root is None else session.scalar(select(RootRow).where(RootRow.name == root[0]))
-            problems = [*_name_problems(session, new.values())]
-            problems += [] if root is None or not new else _root_problems(new.values(), root, row)
-            if problems:
-                raise InputError.of(problems)
+            new, row = _new_slides(session, candidates, root)
             if new and root is not None and row is None:
                 row = RootRow(name=root[0], path=str(root[1].resolve()))
                 session.add(row)
@@ -226,6 +217,29 @@ def add_slides(store: Store, candidates: Sequence[SlideCandidate], root: Root | 
     taken = {id(each) for each in new.values()}
     others = tuple(each.path.name for each in candidates if id(each) not in taken)
     return Added(tuple(each.name for each in new.values()), others)
+
+
+def check_new_slides(store: Store, candidates: Sequence[SlideCandidate], root: Root | None) -> None:
+    """Refuse, with every problem named, what :func:`add_slides` would refuse."""
+    with store.read() as session:
+        _new_slides(session, candidates, root)
+
+
+def _new_slides(
+    session: Session, candidates: Sequence[SlideCandidate], root: Root | None
+) -> tuple[dict[str, SlideCandidate], RootRow | None]:
+    """Slides that the project does not have, by their content, and the row of the root if there is one."""
+    known = set(session.scalars(select(SlideRow.sha256)))
+    new: dict[str, SlideCandidate] = {}
+    for each in candidates:
+        if each.sha256 not in known:
+            new.setdefault(each.sha256, each)
+    row = None if root is None else session.scalar(select(RootRow).where(RootRow.name == root[0]))
+    problems = [*_name_problems(session, new.values())]
+    problems += [] if root is None or not new else _root_problems(new.values(), root, row)
+    if problems:
+        raise InputError.of(problems)
+    return new, row
 
 
 def _row(each: SlideCandidate, path: str, root: RootRow | None) -> SlideRow:

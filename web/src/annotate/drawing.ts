@@ -4,7 +4,7 @@ import type { EditAnswer, ImageDetail } from "../api/contract";
 import { deflateAside } from "../drawing/deflating";
 import { History } from "../drawing/history";
 import { ObjectIndex, boundsOf, tilesGoingOn } from "../drawing/objects";
-import { Recorder, isIdle, isWhole, type Patch } from "../drawing/patch";
+import { Recorder, isIdle, isWhole, pieces, type Patch } from "../drawing/patch";
 import { rebased } from "../drawing/rebase";
 import { isEmpty, union, NOTHING, type Rectangle } from "../drawing/rectangle";
 import { ABSENT, LabelTiles, TILE } from "../drawing/tiles";
@@ -185,7 +185,7 @@ export class ImageDrawing {
       if ((c ?? 0) !== (patch.classesBefore[Number(label)] ?? 0)) changed = union(changed, around(Number(label)));
     }
     if (this.selected.value && this.loadsWhole && !this.index.objects.has(this.selected.value)) this.selected.value = 0;
-    this.enqueue(patch);
+    for (const piece of pieces(patch)) this.enqueue(piece);
     this.changedSinceVersion = true;
     this.revision.value++;
     if (!isEmpty(changed)) this.repaint(changed);
@@ -289,6 +289,17 @@ export class ImageDrawing {
     this.changedSinceVersion = detail.has_draft;
     this.revision.value++;
     this.repaint(null);
+  }
+
+  /** The networks have made a proposal: shown at once where nobody has drawn, else there to be chosen. */
+  async proposalCame(): Promise<"shown" | "kept"> {
+    if (this.queue.idle && !this.history.canUndo && !this.detail.value.has_draft) {
+      await this.reload();
+      return "shown";
+    }
+    const { has_proposal, proposal_round, has_uncertainty } = await getImage(this.id);
+    this.detail.value = { ...this.detail.value, has_proposal, proposal_round, has_uncertainty };
+    return "kept";
   }
 
   private empty(): void {

@@ -70,7 +70,11 @@ function Workplace({ drawing }: { drawing: ImageDrawing }): JSX.Element {
     const timer = setInterval(() => drawing.versionIfChanged("timer"), VERSION_EVERY_MS);
     const stopKeys = listenToKeys(it, pointer, actions(it), () => sheet.peek() !== null || drawing.conflict.peek() !== null);
     const stopJobs = onJobFinished((job) => {
-      if (job.kind === "predict" && job.settings["image"] === drawing.id) void drawing.reload();
+      const own = job.kind === "predict" && job.settings["image"] === drawing.id;
+      if (!own || job.status !== "done") return;
+      void drawing.proposalCame().then((it_is) => {
+        if (it_is === "kept") it.tell("The proposal has come. It is not shown, as you have drawn already.");
+      });
     });
     topCanvas.current!.focus({ preventScroll: true });
     return () => {

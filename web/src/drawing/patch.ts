@@ -32,6 +32,39 @@ export function isIdle(patch: Patch): boolean {
   return isEmpty(patch.place) && Object.keys(patch.classesAfter).length === 0 && patch.acceptedAfter === null;
 }
 
+/** The server takes rectangles of so many pixels a side. */
+const MOST_SENT = 4096;
+
+/** The patch in rectangles that can be sent, one after the other; what is no pixels goes with the first. */
+export function pieces(patch: Patch): Patch[] {
+  const { place } = patch;
+  if (place.w <= MOST_SENT && place.h <= MOST_SENT) return [patch];
+  const parts: Patch[] = [];
+  for (let y = 0; y < place.h; y += MOST_SENT) {
+    for (let x = 0; x < place.w; x += MOST_SENT) {
+      const part = { x, y, w: Math.min(MOST_SENT, place.w - x), h: Math.min(MOST_SENT, place.h - y) };
+      const rest = parts.length ? { classesBefore: {}, classesAfter: {}, acceptedBefore: null, acceptedAfter: null } : {};
+      parts.push({
+        ...patch,
+        ...rest,
+        place: { ...part, x: place.x + x, y: place.y + y },
+        before: cut(patch.before, place.w, part),
+        after: cut(patch.after, place.w, part),
+      });
+    }
+  }
+  return parts;
+}
+
+function cut(labels: Int32Array, width: number, part: Rectangle): Int32Array {
+  const out = new Int32Array(part.w * part.h);
+  for (let y = 0; y < part.h; y++) {
+    const from = (part.y + y) * width + part.x;
+    out.set(labels.subarray(from, from + part.w), y * part.w);
+  }
+  return out;
+}
+
 /** Writes labels and remembers what was there: a tile is copied when it is first written to. */
 export class Recorder {
   private readonly originals = new Map<TileKey, Int32Array>();

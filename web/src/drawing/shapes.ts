@@ -1,5 +1,5 @@
 import type { Recorder } from "./patch";
-import { intersection, type Rectangle } from "./rectangle";
+import { Bounds, intersection, type Rectangle } from "./rectangle";
 
 export interface Point {
   x: number;
@@ -57,6 +57,13 @@ function run(recorder: Recorder, y: number, first: number, last: number, ink: In
   const from = Math.max(first, ink.within.x);
   const to = Math.min(last, ink.within.x + ink.within.w - 1);
   if (from <= to) recorder.setRun(y, from, to, ink.label, ink.may);
+}
+
+/** The whole pixels that points reach. */
+export function around(points: readonly Point[]): Rectangle {
+  const bounds = new Bounds();
+  for (const { x, y } of points) bounds.add(Math.floor(x), Math.floor(y));
+  return bounds.rectangle;
 }
 
 /** Fills a polygon by the even-odd rule; a pixel belongs to it if its middle does. */

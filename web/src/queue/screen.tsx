@@ -40,7 +40,7 @@ export function QueueScreen(): JSX.Element {
         )}
         <ol class="cards">
           {q?.suggestions.map((it) => (
-            <SuggestionCard key={it.image.id} it={it} nScored={project.value?.n_pool ?? 0} />
+            <SuggestionCard key={it.rank} it={it} nScored={project.value?.n_pool ?? 0} />
           ))}
         </ol>
       </section>

@@ -1,4 +1,5 @@
-import { fillPolygon, type Point } from "../../drawing/shapes";
+import { intersection } from "../../drawing/rectangle";
+import { around, fillPolygon, type Point } from "../../drawing/shapes";
 import type { Stage } from "../stage";
 import { path, strokeTwice, type Press, type Tool } from "./tool";
 
@@ -66,13 +67,29 @@ export class Polygon implements Tool {
   }
 
   private close(): void {
-    const { points } = this;
+    const { points, shift } = this;
     if (points.length < 3) return;
     this.points = [];
+    this.stage.redraw();
+    const { drawing } = this.stage;
+    const area = intersection(around(points), drawing.within);
+    if (drawing.tiles.missing(area).length === 0) return this.fill(points, shift);
+    // Of a large object only the rim may have been on the screen.
+    drawing.loader.ensure(area).then(
+      () => this.fill(points, shift),
+      (error: unknown) => {
+        this.points = points;
+        this.stage.tell(`The polygon could not be filled: ${error instanceof Error ? error.message : String(error)}`);
+        this.stage.redraw();
+      },
+    );
+  }
+
+  private fill(points: readonly Point[], shift: boolean): void {
     const { drawing } = this.stage;
     const label = drawing.selected.value || drawing.nextLabel;
     const recorder = drawing.record();
-    fillPolygon(recorder, points, { label, within: drawing.within, may: this.shift ? () => true : (old) => old <= 0 });
+    fillPolygon(recorder, points, { label, within: drawing.within, may: shift ? () => true : (old) => old <= 0 });
     this.stage.layer.changed(recorder.place);
     void drawing.commit(recorder.finish("polygon"), drawing.selected.value ? {} : this.stage.classOfNew(label));
     this.stage.redraw();
