@@ -195,10 +195,37 @@ def test_classes(folders):
     json.dumps(document, allow_nan=False)
 
 
+@pytest.mark.parametrize(("old", "new"), [(",", ";"), (",", "\t"), ("image,label,class", "Image,Label,Class")])
+def test_class_tables_as_spreadsheets_write_them(folders, old, new):
+    with_classes(folders)
+    expected = evaluate_folders(*folders)["classes"]
+    table = folders[1] / "classes.csv"
+    table.write_text(table.read_text().replace(old, new))
+    assert evaluate_folders(*folders)["classes"] == expected
+
+
+def test_objects_without_a_class_are_told(folders):
+    with_classes(folders)
+    (folders[1] / "classes.csv").write_text("image,label,class\na,1,gland\n")
+    assert problems_of(*folders) == [
+        f"{folders[1] / 'a_anno.png'}: object 2 has no class in classes.csv",
+        f"{folders[1] / 'b_anno.png'}: object 1 has no class in classes.csv",
+    ]
+
+
+@pytest.mark.parametrize("ending", ["_img", "_0000"])
+def test_predictions_are_named_as_the_images_of_other_programs(folders, ending):
+    expected = evaluate_folders(*folders)
+    for path in folders[0].glob("*.tif"):
+        path.rename(path.with_stem(path.stem + ending))
+    found = evaluate_folders(*folders)
+    assert (found["per_image"], found["n_extra_predictions"]) == (expected["per_image"], 0)
+
+
 def test_class_table_with_a_bad_label(folders):
     with_classes(folders)
     (folders[1] / "classes.csv").write_text("image,label,class\na,one,gland\n")
-    assert problems_of(*folders) == [f"{folders[1] / 'classes.csv'}, line 2: label 'one' is not a number"]
+    assert problems_of(*folders) == [f"{folders[1] / 'classes.csv'}: label 'one' of a is not a number"]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

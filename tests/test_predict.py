@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +92,56 @@ def test_the_terms_of_the_weights_are_shown_at_the_first_use(
     assert "terms of these weights: CC0-1.0\n" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "b")]) == 0
     assert "terms" not in capsys.readouterr().err
+
+
+class TestRefusals:
+    """Nothing is segmented, and nothing is overwritten."""
+
+    def check(self, message: str, capsys: pytest.CaptureFixture[str], *words: Path | str) -> None:
+        assert main(["predict", *map(str, words)]) == 2
+        assert message in capsys.readouterr().err
+
+    def test_results_over_the_images(
+        self, model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / "a.png").symlink_to(folder / "glands.png")
+        self.check("results would overwrite them", capsys, model_file, tmp_path / "links", "--out", tmp_path / "links")
+        (tmp_path / "out").mkdir()
+        overlays = folder.rename(tmp_path / "out" / "overlays")
+        self.check("results would overwrite them", capsys, model_file, overlays, "--out", tmp_path / "out")
+        assert {path.name: path.read_bytes() for path in overlays.iterdir()} == before
+        assert (tmp_path / "links" / "a.png").is_symlink()
+
+    def test_a_name_that_is_no_text(self, model_file: Path, folder: Path, tmp_path: Path) -> None:
+        (folder / "glands.png").rename(folder / os.fsdecode(b"bad\xff.png"))
+        for words in (["predict", model_file, folder, "--out", tmp_path / "out"], ["data", "check", folder]):
+            done = subprocess.run(
+                [sys.executable, "-m", "frugalseg", *map(str, words)], capture_output=True, check=False
+            )
+            assert done.returncode == 2
+            assert b"bad\\udcff.png: has a name that is not UTF-8 text" in done.stderr
+        assert not (tmp_path / "out").exists()
+
+    def test_channels_of_one_case(
+        self, model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        cases = folder.rename(tmp_path / "imagesTr")
+        (cases / "glands.png").rename(cases / "a_0000.png")
+        (cases / "noise.png").rename(cases / "a_0001.png")
+        self.check("is one channel of a;", capsys, model_file, cases, "--out", tmp_path / "out")
+
+
+def test_a_broken_image_hides_no_broken_slide(
+    model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray((folder / "noise.png").read_bytes())
+    content[len(content) // 2] ^= 255  # the header stays good: found only on decoding
+    (folder / "noise.png").write_bytes(content)
+    (folder / "slide.svs").write_bytes(b"no slide")
+    assert main(["predict", str(model_file), str(folder), "--out", str(tmp_path / "out"), "--no-overlays"]) == 2
+    told = capsys.readouterr().err
+    assert "noise.png" in told
+    assert "slide.svs" in told
+    assert (tmp_path / "out" / "glands.png").exists()

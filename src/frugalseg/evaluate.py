@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +16,7 @@ from frugalseg.errors import InputError, Problem
 from frugalseg.images.labels import read_label_map
 from frugalseg.images.names import is_image_name, is_mask_name, masked_stem
 from frugalseg.images.objects import is_binary, split_components
+from frugalseg.images.tables import label_number, read_columns
 from frugalseg.metrics import ImageScores, image_means, pool, score_image
 
 _log = logging.getLogger(__name__)
@@ -132,7 +132,9 @@ def score_folders(
         if pred.labels.shape != truth.labels.shape:
             sizes = (f"{shape[1]}x{shape[0]}" for shape in (pred.labels.shape, truth.labels.shape))
             problems.append(Problem(str(pair.pred), "is {}, its truth {}".format(*sizes)))
-        elif not problems:  # otherwise only look for more problems: scoring would be for nothing
+            continue
+        problems += _without_class(pair, pred, truth, classes)
+        if not problems:  # otherwise only look for more problems: scoring would be for nothing
             images[pair.stem] = score_image(pred.labels, truth.labels)
             for name, scores in _scores_by_class(pair.stem, pred, truth, classes):
                 by_class.setdefault(name, {})[pair.stem] = scores
@@ -170,7 +172,7 @@ def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_P
     predicted = _by_stem(predictions)
     pairs, problems = [], []
     for stem, files in true_files.items():
-        candidates = predicted.get(stem, [])
+        candidates = predicted.get(_named_as_image(stem, predicted), [])
         if not candidates:
             problems.append(Problem(str(files[0]), f"no prediction {stem!r} in {pred_dir}"))
         for several in (files, candidates):
@@ -179,7 +181,13 @@ def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_P
                 problems.append(Problem(str(several[0]), f"not the only file for {stem!r}: {others}"))
         if len(files) == len(candidates) == 1:
             pairs.append(_Pair(stem, candidates[0], files[0]))
-    return pairs, problems, sorted(set(predicted) - set(_by_stem(truths)))
+    known = {_named_as_image(stem, predicted) for stem in _by_stem(truths)}
+    return pairs, problems, sorted(set(predicted) - known)
+
+
+def _named_as_image(stem: str, predicted: Container[str]) -> str:
+    """The stem of a prediction, which is its image's: ``x``, else ``x_img`` (Cellpose) or ``x_0000`` (nnU-Net)."""
+    return next((each for each in (stem, f"{stem}_img", f"{stem}_0000") if each in predicted), stem)
 
 
 def _label_files(folder: Path) -> list[Path]:
@@ -242,31 +250,46 @@ def _readable(path: Path, ignore_value: int | None, components: bool, problems: 
 
 def _class_tables(pred_dir: Path, truth_dir: Path, problems: list[Problem]) -> tuple[Classes, Classes] | None:
     """Classes of predicted and true objects, or None unless both folders name them."""
-    tables = [_read_classes(path, problems) for path in (pred_dir / _PRED_TABLE, truth_dir / _TRUTH_TABLE)]
-    pred, truth = tables
-    return None if pred is None or truth is None else (pred, truth)
+    before = len(problems)
+    pred, truth = (_read_classes(path, problems) for path in (pred_dir / _PRED_TABLE, truth_dir / _TRUTH_TABLE))
+    return None if pred is None or truth is None or len(problems) > before else (pred, truth)
 
 
 def _read_classes(path: Path, problems: list[Problem]) -> Classes | None:
     """The columns image, label and class of a table; None if it is not there or has no such columns."""
     if not path.is_file():
         return None
-    classes: Classes = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if not set(_CLASS_COLUMNS) <= set(rows.fieldnames or ()):
-                return None
-            for row in rows:
-                image, label, name = (str(row[column] or "").strip() for column in _CLASS_COLUMNS)
-                if not label.isascii() or not label.isdigit():
-                    problems.append(Problem(f"{path}, line {rows.line_num}", f"label {label!r} is not a number"))
-                elif name:
-                    stem = masked_stem(image) if is_image_name(image) else image
-                    classes.setdefault(stem, {})[int(label)] = name
-    except (UnicodeDecodeError, csv.Error) as error:
-        problems.append(Problem(str(path), f"is not a readable table ({error})"))
+        columns, rows = read_columns(path)
+    except InputError as error:
+        problems += error.problems
+        return None
+    if not set(_CLASS_COLUMNS) <= set(columns):
+        return None
+    classes: Classes = {}
+    for row in rows:
+        values = dict(zip(columns, row, strict=False))
+        image, label, name = (values.get(column, "") for column in _CLASS_COLUMNS)
+        number = label_number(label)
+        if number is None:
+            problems.append(Problem(str(path), f"label {label!r} of {image} is not a number"))
+        elif name:
+            stem = masked_stem(image) if is_image_name(image) else image
+            classes.setdefault(stem, {})[number] = name
     return classes
+
+
+def _without_class(
+    pair: _Pair, pred: _ReadMap, truth: _ReadMap, tables: tuple[Classes, Classes] | None
+) -> Iterator[Problem]:
+    """Objects that the tables do not know: they would count as background, for every class."""
+    if tables is None:
+        return
+    sides = ((pair.pred, pred, tables[0], _PRED_TABLE), (pair.truth, truth, tables[1], _TRUTH_TABLE))
+    for path, found, table, name in sides:
+        present = {int(label) for label in np.unique(found.labels) if label > 0}
+        if missing := sorted(present - set(found.classes(table.get(pair.stem, {})))):
+            yield Problem(str(path), f"object {', '.join(map(str, missing[:5]))} has no class in {name}")
 
 
 def _scores_by_class(

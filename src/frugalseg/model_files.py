@@ -61,7 +61,7 @@ class ModelCard:
             value = getattr(self, name)
             if name == "pixel_size_um" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < float(value) < math.inf:
                 raise ValueError(f"{name} must be a positive number, not {value!r}")
         if not self.class_names or not all(isinstance(name, str) for name in self.class_names):
             raise ValueError(f"class_names must be a list of names, not {self.class_names!r}")
@@ -123,5 +123,5 @@ def read_card(folder: Path) -> ModelCard:
         raise InputError(folder, f"holds no trained model (no {CARD})") from None
     except KeyError as error:
         raise InputError(path, f"not a readable model card ({error} is missing)") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(path, f"not a readable model card ({error})") from None

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ from frugalseg.images import (
     write_image,
     write_label_map,
 )
-from frugalseg.model_files import CARD, ModelCard, check_members
+from frugalseg.images.names import is_text
+from frugalseg.model_files import ModelCard, check_members
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, resize_image, segment
@@ -39,6 +41,10 @@ log = logging.getLogger(__name__)
 
 TABLE = "objects.csv"
 IMAGES_TABLE = "images.csv"
+OVERLAYS = "overlays"
+_CASE_FOLDERS = ("imagesTr", "imagesTs")
+_CHANNEL = re.compile(r"(.+)_000[1-9]")
+"""How nnU-Net names the second channel of a case and those after it."""
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 
@@ -160,10 +166,7 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
     engines, cards = [], []
     folders = fold_folders(path) or [path]
     for folder in folders:
-        try:
-            net, card = load_net(folder)
-        except ValueError as error:  # a network or a number of classes that this version cannot build
-            raise InputError(folder / CARD, str(error)) from None
+        net, card = load_net(folder)
         if card.quantization is not None:
             net = bake(net)  # the few-bit weights once, not at every run
         engines.append(_torch_engine(net, precision, device, threads))
@@ -222,6 +225,9 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
         first = by_stem.setdefault(image_stem(file), file)
         if first != file:
             problems += InputError(file, f"has the same stem as {first}, so their results would overwrite").problems
+        if fault := _name_fault(file, found):
+            problems.append(Problem(str(file), fault))
+            continue
         try:
             read_header(file)
         except InputError as error:
@@ -231,6 +237,16 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
     if not found:
         raise InputError(", ".join(map(str, inputs)), "no image to segment")
     return found
+
+
+def _name_fault(file: Path, others: Sequence[Path]) -> str:
+    """Why results cannot carry the image's name; empty if they can."""
+    if not is_text(file.name):
+        return "has a name that is not UTF-8 text; rename it"
+    channel = _CHANNEL.fullmatch(file.stem) if file.parent.name in _CASE_FOLDERS else None
+    if channel and file.with_stem(f"{channel[1]}_0000") in others:
+        return f"is one channel of {channel[1]}; images of several files can be trained on, not segmented: merge them"
+    return ""
 
 
 def predict_files(
@@ -338,7 +354,7 @@ def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> None:
     suffix = ".tiff" if found.labels.max(initial=0) > LARGEST_PNG_LABEL else outputs.suffix
     write_label_map(outputs.folder / f"{name}{suffix}", found.labels)
     if outputs.overlays:
-        write_image(outputs.folder / "overlays" / f"{name}.png", np.asarray(overlay(image, found.labels)))
+        write_image(outputs.folder / OVERLAYS / f"{name}.png", np.asarray(overlay(image, found.labels)))
     if outputs.probabilities:
         content = serialise({"probabilities": np.ascontiguousarray(found.probabilities)})
         write_bytes(outputs.folder / "probabilities" / f"{name}.safetensors", content)

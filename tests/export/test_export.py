@@ -302,6 +302,9 @@ class TestRefusals:
         out = tmp_path / "m.fseg"
         assert "no such folder" in self.refused(capsys, "export", tmp_path / "nothing", "--out", out)
         assert "model.json" in self.refused(capsys, "export", images, "--out", out)
+        assert "keep their own terms" in self.refused(
+            capsys, "export", "glands", "--licence", "MIT", "--format", "onnx", "--out", tmp_path / "m.onnx"
+        )
         assert "differs" in self.refused(capsys, "export", tmp_path / "run", tmp_path / "lite", "--out", out)
         assert "one network" in self.refused(
             capsys, "export", tmp_path / "run", tmp_path / "run", "--format", "onnx", "--out", tmp_path / "m.onnx"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from frugalseg.cli import main
 from frugalseg.formats import FORMATS
@@ -210,3 +211,23 @@ def test_help_imports_nothing_heavy() -> None:
         "print([name for name in ('numpy', 'shapely', 'sqlalchemy', 'torch') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_masks_of_65535_are_objects_unless_our_table_lies_beside_them(project: Project, capsys: Captured) -> None:
+    out = Path("masks")
+    out.mkdir()
+    for name in "abc":
+        image = project.image(name)
+        mask = np.zeros((image.height, image.width), np.uint16)
+        mask[2:6, 2:6] = mask[10:14, 10:14] = 65535
+        tifffile.imwrite(out / f"{name}.tif", mask)
+    done = run(capsys, "annotations import project masks --format labels --class gland")
+    assert done["imported"] == ["a", "b", "c"]
+    current = project.image("a").annotation
+    assert current is not None
+    assert current.n_objects == 2
+    (out / "annotations.csv").write_text("image,complete,x,y,width,height\n")
+    run(capsys, "annotations import project masks --format labels --class gland")
+    current = project.image("a").annotation
+    assert current is not None
+    assert current.n_objects == 0

@@ -1,6 +1,8 @@
 """Every kind of pixel becomes 8-bit RGB, by the stated rules."""
 
 import io
+import struct
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -170,6 +172,37 @@ def test_white_is_zero_is_inverted_as_pillow_does(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.tif")[..., 0], 255 - grey)
     with Pillow.open(tmp_path / "x.tif") as image:
         np.testing.assert_array_equal(np.asarray(image), 255 - grey)
+
+
+@pytest.mark.parametrize("mode", ["LAB", "YCbCr"])
+def test_tiffs_of_other_colours_are_refused(tmp_path, mode):
+    Pillow.fromarray(colours()).convert(mode).save(tmp_path / "x.tif")
+    with pytest.raises(InputError, match=r"TIFF.*, save it as RGB"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_samples_of_four_bits_are_stretched(tmp_path, white_is_zero):
+    values = np.arange(16, dtype=np.uint8).reshape(2, 8)
+    stored = 15 - values if white_is_zero else values
+    packed = (stored[:, ::2] << 4 | stored[:, 1::2]).tobytes()
+    tags = [(256, 8), (257, 2), (258, 4), (259, 1), (262, 0 if white_is_zero else 1), (273, 130), (278, 2), (279, 8)]
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    (tmp_path / "x.tif").write_bytes(
+        b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(4) + bytes(20) + packed
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif")[..., 0], values * 17)
+
+
+def test_transparency_of_16_bit_grey_does_not_cut_values_off(tmp_path):
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Pillow.fromarray(grey).save(tmp_path / "plain.png")
+    content = (tmp_path / "plain.png").read_bytes()
+    chunk = b"tRNS" + b"\xff\xff"
+    place = content.index(b"IDAT") - 4
+    with_chunk = content[:place] + struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[place:]
+    (tmp_path / "x.png").write_bytes(with_chunk)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), read_image(tmp_path / "plain.png"))
 
 
 def test_cmyk_jpeg_is_converted(tmp_path):

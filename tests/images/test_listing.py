@@ -81,7 +81,29 @@ def test_missing_files_are_named(tmp_path, dataset):
         open_dataset(tmp_path / "list")
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"samples": [{"name": "x"}]}, {"samples": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"samples": [{"name": "x"}]},
+        {"samples": None},
+        {"ignore_value": [1]},
+        {"semantic": [[1e999, 0]]},
+        {
+            "samples": [
+                {
+                    "name": "x",
+                    "images": [],
+                    "masks": [],
+                    "subset": None,
+                    "group": None,
+                    "category": None,
+                    "window": None,
+                }
+            ]
+        },
+    ],
+)
 def test_other_content_is_one_line(tmp_path, dataset, change):
     write_listing(tmp_path / "list", dataset, dataset.samples)
     path = tmp_path / "list" / "samples.json"

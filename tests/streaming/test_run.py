@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -195,6 +196,14 @@ def test_a_resumed_run_writes_the_same_bytes(whole, tmp_path, after):
     assert run(image, tmp_path, resume=True) == summary
     assert contents(tmp_path) == contents(out)
     assert run(image, tmp_path, resume=True) == summary  # nothing left to do
+
+
+def test_an_output_that_is_gone_is_made_again(whole, tmp_path):
+    image, _, out, summary = whole
+    shutil.copytree(out, tmp_path / "copy")
+    (tmp_path / "copy" / "x.geojson.gz").unlink()
+    assert run(image, tmp_path / "copy", resume=True) == summary
+    assert contents(tmp_path / "copy") == contents(out)
 
 
 def test_workers_do_not_change_the_bytes(whole, tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ class TestModelFiles:
 
     @pytest.mark.parametrize(
         "change", [{"net": "vnet"}, {"class_names": []}, {"class_names": None}, {"scale": "big"}, {"scale": 0},
-                   {"net": None}, {"instances": {"nonsense": 1}}],
+                   {"net": None}, {"instances": {"nonsense": 1}}, {"object_diameter_px": 10**400}],
     )  # fmt: skip
     def test_a_card_that_makes_no_sense_is_one_line(
         self, change: dict[str, object], tiny: TrainConfig, glands: Path, tmp_path: Path,
@@ -135,5 +135,8 @@ class TestModelFiles:
         (tmp_path / "run" / "model.json").write_text(json.dumps({**card, **change}))
         words = ["predict", str(tmp_path / "run"), str(glands / "train_1.png"), "--out", str(tmp_path / "out")]
         assert main([*words, "--threads", "1"]) == 2
+        (line,) = errors(capsys)
+        assert "model.json" in line
+        assert main(["inspect", str(tmp_path / "run")]) == 2
         (line,) = errors(capsys)
         assert "model.json" in line

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from frugalseg.cli.terms import show_terms
     from frugalseg.errors import InputError
-    from frugalseg.predict import find_images, load_model, warn_of_unlike
+    from frugalseg.predict import OVERLAYS, find_images, load_model, warn_of_unlike
     from frugalseg.shipped import resolve_model
     from frugalseg.streaming.files import divide_inputs
 
@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     files = find_images(others) if others or not slides else []
     if args.out.exists() and not args.out.is_dir():
         raise InputError(args.out, "is a file, not a folder")
-    if any(file.resolve().parent == args.out.resolve() for file in (*files, *slides)):
+    written = {folder.resolve() for folder in (args.out, args.out / OVERLAYS)}
+    if any({file.parent.resolve(), file.resolve().parent} & written for file in (*files, *slides)):
         raise InputError(args.out, "holds the images themselves; results would overwrite them")
     if any(args.out.resolve() == path.resolve() for path in paths):
         raise InputError(args.out, "is the run folder itself; choose another folder for the results")
@@ -87,10 +88,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     show_terms(model.licences)
     found, bad = run_slides(args, model, paths, slides, settings) if slides else ([], None)
-    summaries = _predict_images(args, model, files) if files else []
+    summaries: list[dict[str, Any]] = []
+    problems = [] if bad is None else [*bad.problems]
+    try:
+        summaries = _predict_images(args, model, files) if files else []
+    except InputError as error:
+        problems += error.problems
     warn_of_unlike([*summaries, *found])
-    if bad is not None:
-        raise bad
+    if problems:
+        raise InputError.of(problems)
     if not args.json:
         total = sum(summary["n_objects"] for summary in (*summaries, *found))
         counts = [(len(summaries), "image"), (len(found), "slide")]

@@ -98,6 +98,8 @@ def export_model(
     if len(runs) == 1 and runs[0].is_file() and file_format not in ("fseg", "torchscript"):
         if judge is not None:
             raise ConfigError("rejector", "goes with run folders; a packed file keeps what it was packed with")
+        if licence is not None:
+            raise ConfigError("licence", "goes with run folders; the weights of a packed file keep their own terms")
         return _export_packed(runs[0], out, file_format, wants_int8, images)
     folders = member_folders(runs)
     if file_format != "fseg" and len(folders) > 1:

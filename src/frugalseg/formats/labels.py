@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.arrays import UNKNOWN
+from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.atomic import write_text
 from frugalseg.errors import InputError
 from frugalseg.formats.annotated import (
@@ -94,20 +94,28 @@ def read_labels(path: Path, wanted: Wanted) -> AnnotationSet:
     )
     canvases = wanted.choose(path, file_of, what="label maps (NAME.png)")
     names, numbers = read_classes(path / CLASSES) if (path / CLASSES).is_file() else ((), {})
-    table = _read_table(path / TABLE) if (path / TABLE).is_file() else {}
+    exported = (path / TABLE).is_file()
+    table = _read_table(path / TABLE) if exported else {}
 
     def load(canvas: Canvas) -> Annotated:
         classes = {label: names[index] for label, index in numbers.get(canvas.name, {}).items()}
-        return _read(file_of[canvas.name], canvas, classes, *table.get(canvas.name, (None, None)))
+        labels = read_stored_labels(file_of[canvas.name], ignore_value=NOT_ANNOTATED)
+        if not exported and not present_labels(labels):  # other programs write 65535 for the one value of a mask
+            labels = read_stored_labels(file_of[canvas.name])
+        return _checked(file_of[canvas.name], labels, canvas, classes, *table.get(canvas.name, (None, None)))
 
     return AnnotationSet(canvases, load, names)
 
 
-def _read(
-    path: Path, canvas: Canvas, classes: dict[int, str], complete: bool | None, window: Window | None
+def _checked(
+    path: Path,
+    labels: LabelMap,
+    canvas: Canvas,
+    classes: dict[int, str],
+    complete: bool | None,
+    window: Window | None,
 ) -> Annotated:
     """One label map. A mask of one value becomes its components, unless the table says that it is one object."""
-    labels = read_stored_labels(path, ignore_value=NOT_ANNOTATED)
     if labels.shape != (canvas.height, canvas.width):
         found = f"{labels.shape[1]} x {labels.shape[0]}"
         raise InputError(path, f"is {found}, its image {canvas.name} is {canvas.width} x {canvas.height}")

@@ -16,6 +16,11 @@ from frugalseg.errors import InputError
 from frugalseg.images.guard import system_reason
 from frugalseg.images.headers import DAMAGE, Header, first_line, open_pillow, read_header, tiff_shape
 
+_NOT_RGB = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB"}
+"""Photometric numbers of TIFF whose samples are other colours; YCbCr (6) is decoded to RGB with JPEG alone."""
+
+_WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEG = 0, 3, 6, (6, 7)
+
 _COLOUR_MODES = {"CMYK", "YCbCr", "LAB", "HSV", "RGBX"}
 """Modes of Pillow whose samples are not grey, RGB or RGBA."""
 
@@ -43,7 +48,7 @@ def read_image(path: Path) -> Image:
     Grey becomes three equal channels, palettes their colours, transparency is laid over white. Samples of 16 bits are
     shifted right by 8; but a file whose largest sample fits 12 bits is taken for a 12-bit camera's and shifted by 4,
     and one whose largest sample fits 8 bits is left as it is. Floating point must lie in 0-1 (then it is multiplied
-    by 255) or in 0-255.
+    by 255) or in 0-255. Samples of fewer than 8 bits are stretched to 0-255.
     """
     path = Path(path)
     return to_rgb(decode(path, colours=True)[0], path)
@@ -140,7 +145,7 @@ def _over_white(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _pillow_samples(image: Pillow.Image, *, colours: bool) -> NDArray[Any]:
     if not colours:
         return _label_samples(image)
-    if "transparency" in image.info:
+    if "transparency" in image.info and not image.mode.startswith("I"):  # 16 bits would be cut off
         image = image.convert("RGBA")
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA" if image.mode == "PA" else "RGB")
@@ -170,17 +175,22 @@ def _decode_tiff(path: Path, *, colours: bool) -> NDArray[Any]:
         samples = samples.reshape((height, width, channels) if channels > 1 else (height, width))
         photometric = int(page.photometric)
         extra = [int(kind) for kind in page.extrasamples]
-        palette = page.colormap if photometric == 3 else None
+        palette = page.colormap if photometric == _PALETTE else None
+        bits, compression = page.bitspersample, int(page.compression)
     if channels == 2 and not extra:
         raise InputError(path, "has 2 channels, only grey, RGB and RGBA can be read")
     if not colours:
         return samples
     if palette is not None:
         return np.moveaxis(np.asarray(palette)[:, samples], 0, -1) // 257
-    if photometric == 5:
-        raise InputError(path, "is a CMYK TIFF, save it as RGB")
-    if photometric == 0 and samples.dtype.kind in "bu":  # white is zero
-        top = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else True
-        inverted: NDArray[Any] = np.bitwise_xor(samples, samples.dtype.type(top))
-        return inverted
+    if photometric == _YCBCR and compression not in _JPEG:
+        raise InputError(path, "is a YCbCr TIFF without JPEG compression, save it as RGB")
+    if photometric in _NOT_RGB:
+        raise InputError(path, f"is a {_NOT_RGB[photometric]} TIFF, save it as RGB")
+    if samples.dtype.kind in "bu":
+        top = (1 << bits) - 1 if samples.dtype.kind == "u" else True
+        if photometric == _WHITE_IS_ZERO:
+            samples = np.bitwise_xor(samples, samples.dtype.type(top))
+        if samples.dtype == np.uint8 and top < 255:
+            samples = samples * np.uint8(255 // top)
     return samples

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.guard import system_reason
-from frugalseg.images.names import image_stem, is_image_name, is_mask_name, mask_ending, masked_stem
+from frugalseg.images.names import image_stem, is_image_name, is_mask_name, is_text, mask_ending, masked_stem
 from frugalseg.images.samples import Sample
 
 ALL = "all"
@@ -79,6 +79,8 @@ def list_folder(folder: Path) -> Listing:
             folders.append(entry)
         elif is_image_name(entry) and not entry.is_file():  # opening a named pipe would wait for ever
             problems.append(Problem(str(entry), "is not a regular file"))
+        elif is_image_name(entry) and not is_text(entry.name):
+            problems.append(Problem(str(entry), "has a name that is not UTF-8 text; rename it"))
         elif is_image_name(entry):
             images.append(entry)
     return Listing(tuple(images), tuple(folders), tuple(problems))

@@ -96,7 +96,7 @@ def find_listing(root: Path) -> FoundListing | None:
         return _parse(root, json.loads(path.read_bytes()))
     except OSError as error:
         raise InputError(path, system_reason(error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(path, f"is not a list of samples ({reason})") from None
 
@@ -104,12 +104,14 @@ def find_listing(root: Path) -> FoundListing | None:
 def _parse(root: Path, document: dict[str, Any]) -> FoundListing:
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']!r}, this version reads {FORMAT}")
-    semantic = document["semantic"]
+    semantic, ignored = document["semantic"], document["ignore_value"]
+    if ignored is not None and type(ignored) is not int:
+        raise ValueError(f"ignore_value {ignored!r} is no whole number")
     found = FoundListing(
         layout="list",
         class_names=tuple(map(str, document["class_names"])),
         semantic=None if semantic is None else {int(value): int(index) for value, index in semantic},
-        ignore_value=document["ignore_value"],
+        ignore_value=ignored,
         pixel_size_um=document["pixel_size_um"],
         object_table={
             name: {int(label): int(index) for label, index in pairs} for name, pairs in document["object_table"].items()

@@ -17,6 +17,11 @@ def is_image_name(path: str | PurePath) -> bool:
     return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written into tables: names that are not UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def image_stem(path: str | PurePath) -> str:
     """Name without suffix; ``x.ome.tif`` is ``x``."""
     stem = PurePath(path).stem

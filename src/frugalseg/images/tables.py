@@ -11,6 +11,9 @@ from frugalseg.errors import InputError, Problem
 from frugalseg.images.guard import system_reason
 from frugalseg.images.names import image_stem, is_image_name
 
+_LONGEST_LABEL = 10
+"""Digits of the largest label, 2,147,483,647."""
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -21,7 +24,21 @@ class Grade:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file (comma, semicolon or tab), names of columns in lower case, blanks around fields removed.
+    """Rows of a CSV file, as :func:`read_columns` reads it; by the names of its columns.
+
+    Raises
+    ------
+    InputError
+        Unreadable, not text, or without a line of column names.
+    """
+    names, rows = read_columns(path)
+    return [dict(zip(names, row, strict=False)) for row in rows]
+
+
+def read_columns(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Names of columns and rows of a CSV file (comma, semicolon or tab).
+
+    Names in lower case, blanks around fields removed, empty lines left out.
 
     Raises
     ------
@@ -43,8 +60,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
     lines = [line for line in lines if any(line)]
     if not lines:
         raise InputError(path, "is empty")
-    names = [name.lower() for name in lines[0]]
-    return [dict(zip(names, line, strict=False)) for line in lines[1:]]
+    return [name.lower() for name in lines[0]], lines[1:]
+
+
+def label_number(text: str) -> int | None:
+    """The number of an object, 0 included; None where the text is none, or one that no label map can hold."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_LABEL else None
 
 
 def read_grades(path: Path) -> dict[str, Grade]:
@@ -100,11 +121,12 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], dict[str, dict[int, int]]
     problems = []
     for row in rows:
         image, label = _stem(row["image"]), row["label"]
-        if not (label.isascii() and label.isdigit() and int(label) > 0):
+        number = label_number(label)
+        if not number:
             problems.append(Problem(str(path), f"label {label!r} of {image} is not a positive integer"))
             continue
         index = names.index(row["class"])
-        if table.setdefault(image, {}).setdefault(int(label), index) != index:
+        if table.setdefault(image, {}).setdefault(number, index) != index:
             problems.append(Problem(str(path), f"object {label} of {image} has two classes"))
     if problems:
         raise InputError.of(problems)

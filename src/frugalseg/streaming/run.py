@@ -138,6 +138,8 @@ def _finished(work: WorkFolder, out: Path, name: str, made_for: dict[str, Any]) 
     done = written_summary(out, name)
     if done is None or done["made_for"] != made_for or work.exists():
         return None
+    if not all((out / f"{name}{OUTPUTS[each][0]}").exists() for each in made_for["formats"]):
+        return None
     work.remove()  # a kill may have left some of it
     log.info("%s: nothing left to do", name)
     return done

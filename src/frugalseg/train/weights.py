@@ -28,7 +28,10 @@ def load_net(folder: Path) -> tuple[SegmentationNet, ModelCard]:
         raise InputError(folder, "training has not finished; go on with 'frugalseg train … --resume'")
     card = read_card(folder)
     tensors, _ = load_tensors(folder / WEIGHTS)
-    net = build_net(card.net, len(card.class_names))
+    try:
+        net = build_net(card.net, len(card.class_names))
+    except ValueError as error:  # a network or a number of classes that this version cannot build
+        raise InputError(folder / CARD, str(error)) from None
     if card.quantization is not None:
         quantize_module(net, card.quantization)
     try:
