@@ -48,6 +48,7 @@ def _draw(axes: Any, results: Sequence[CellResult], selections: Sequence[str], t
     for index, name in enumerate(trainings):
         axes.scatter([], [], color=LINES[index % len(LINES)], marker="os^D"[index // len(LINES) % 4], label=label(name))
     axes.set_xticks(range(len(selections)), [_short(name) for name in selections], fontsize=8)
+    axes.set_xlim(-0.5, len(selections) - 0.5)
     axes.grid(alpha=0.3, axis="y")
 
 
