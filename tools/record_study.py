@@ -31,13 +31,14 @@ from frugalseg.engines.torch import TorchEngine
 from frugalseg.images import Dataset, Sample, split_folds
 from frugalseg.instances import InstanceSettings
 from frugalseg.metrics import pooled, score_image
-from frugalseg.model_files import CARD, ModelCard, read_card
+from frugalseg.model_files import CARD, WEIGHTS, ModelCard, read_card, write_card
 from frugalseg.quant import code_entropy
 from frugalseg.quant.layers import to_codes
 from frugalseg.rejector import Candidates, TooFewObjectsError, fit_rejector
 from frugalseg.segmentation import mean_map, objects_of
+from frugalseg.train.checkpoint import checkpoints, load_tensors, save_tensors
 from frugalseg.train.config import TrainConfig
-from frugalseg.train.folder import read_config
+from frugalseg.train.folder import CHECKPOINTS, CONFIG, read_config
 from frugalseg.train.folds import REJECTOR, FittedRejector, candidates_of
 from frugalseg.train.lesson import Lesson
 from frugalseg.train.plan import DataChoice, load_samples, open_training_data
@@ -54,6 +55,9 @@ GRADES = "grades.json"
 BASE, SHIPPED = "base", "as many steps as the shipped models"
 """The second one is most like the model `glands`, whose rejector its objects teach."""
 
+UNAVERAGED = "no averaging of weights"
+"""Not trained: averaging does not change the steps, so the weights of the last checkpoint of `base` are the same."""
+
 HALF = "half of the annotations"
 """Trained on every other image of each fold's training side, in a drawn order."""
 
@@ -62,7 +66,7 @@ TRAININGS: Mapping[str, dict[str, Any]] = {
     SHIPPED: {"steps": 3200 / 600},
     "no pretrained encoder": {"pretrained": False},
     "no stain augmentation": {"stain": 0.0, "brightness": 0.0},
-    "no averaging of weights": {"ema_decay": 0.0},
+    UNAVERAGED: {"ema_decay": 0.0},
     "small objects count as others": {"small_factor": 1.0},
     "gaps count as the rest": {"gap_factor": 0.0},
     "input a third larger": {"object_diameter_px": 83.0},
@@ -189,8 +193,10 @@ class Study:
             if steps != self._config(row).steps:
                 raise SystemExit(f"{folder} had {steps} steps")
             return folder
-        resume = (folder / "config.json").exists()
-        if row in TRAININGS:
+        resume = (folder / CONFIG).exists()
+        if row == UNAVERAGED:
+            self._unaveraged(fold, folder)
+        elif row in TRAININGS:
             config = self._config(row)
             sides = [[sample.name for sample in side] for side in self.folds[fold]]
             if row == HALF:
@@ -202,6 +208,18 @@ class Study:
             lesson = Lesson((source,), self._unlabelled(fold) if phase.elsewhere else None) if phase.taught else None
             quantize_run(source, QuantizeConfig(**phase.settings, **PHASE), folder, resume=resume, lesson=lesson)
         return folder
+
+    def _unaveraged(self, fold: int, folder: Path) -> None:
+        """The run `base` with the weights of its last step in place of their average."""
+        base = self._network(BASE, fold)
+        tensors, progress = load_tensors(checkpoints(base / CHECKPOINTS)[-1])
+        document = read_config(base)
+        document["config"]["ema_decay"] = 0.0
+        weights = {name.removeprefix("net."): each for name, each in tensors.items() if name.startswith("net.")}
+        write_json(folder / CONFIG, document)
+        card = read_card(base)
+        save_tensors(folder / WEIGHTS, weights, {"net": card.net, "steps": progress["step"]})
+        write_card(folder, card)
 
     def _halves(self, fold: int) -> tuple[list[Sample], list[Sample]]:
         """The fold's training images with and without annotations, in the row of half of them."""
