@@ -6,8 +6,7 @@ import csv
 import hashlib
 import io
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,14 +23,12 @@ from frugalseg.errors import ConfigError, InputError, Problem
 from frugalseg.familiarity import appearance
 from frugalseg.images import (
     image_stem,
-    is_image_name,
-    is_mask_name,
     read_header,
     read_image,
     write_image,
     write_label_map,
 )
-from frugalseg.images.names import is_text
+from frugalseg.images.inputs import find_images as find_images
 from frugalseg.model_files import ModelCard, check_members
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
@@ -42,9 +39,6 @@ log = logging.getLogger(__name__)
 TABLE = "objects.csv"
 IMAGES_TABLE = "images.csv"
 OVERLAYS = "overlays"
-_CASE_FOLDERS = ("imagesTr", "imagesTs")
-_CHANNEL = re.compile(r"(.+)_000[1-9]")
-"""How nnU-Net names the second channel of a case and those after it."""
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 
@@ -54,7 +48,6 @@ MAX_RATIO = 16.0
 N_NAMED = 3
 """Images that a warning names."""
 
-_IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTs", "imagesTr")
 
 LARGEST_PNG_LABEL = 65535
 """Images with more objects than this get a TIFF of 32 bits whatever format was asked for."""
@@ -189,64 +182,6 @@ def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> E
     device = torch.device("cuda" if cuda and device_name != "cpu" else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16(device))
     return TorchEngine(net.to(device, memory_format=torch.channels_last), bf16=bf16)
-
-
-def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """Image files among files and folders; mask files are skipped with one line.
-
-    Raises
-    ------
-    InputError
-        An input that does not exist, is no image or has an unusable header; two images of one stem; none at all.
-    """
-    found: list[Path] = []
-    masks: list[Path] = []
-    problems: list[Problem] = []
-    for path in inputs:
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file() and is_image_name(file))
-            if not files:
-                inner = next((name for name in _IMAGE_FOLDERS if (path / name).is_dir()), None)
-                hint = f"; did you mean its subfolder {inner}?" if inner else ""
-                problems += InputError(path, f"holds no image (PNG, JPEG, BMP or TIFF){hint}").problems
-        elif path.exists():
-            files = [path]
-        else:
-            problems += InputError(path, "no such file or folder").problems
-            continue
-        for file in files:
-            (masks if is_mask_name(file) else found).append(file)
-    if masks:
-        more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
-        log.info("mask files among the inputs are skipped: %s%s", masks[0].name, more)
-    by_stem: dict[str, Path] = {}
-    found = list(dict.fromkeys(found))  # a file named twice is one image
-    for file in found:
-        first = by_stem.setdefault(image_stem(file), file)
-        if first != file:
-            problems += InputError(file, f"has the same stem as {first}, so their results would overwrite").problems
-        if fault := _name_fault(file, found):
-            problems.append(Problem(str(file), fault))
-            continue
-        try:
-            read_header(file)
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError.of(problems)
-    if not found:
-        raise InputError(", ".join(map(str, inputs)), "no image to segment")
-    return found
-
-
-def _name_fault(file: Path, others: Sequence[Path]) -> str:
-    """Why results cannot carry the image's name; empty if they can."""
-    if not is_text(file.name):
-        return "has a name that is not UTF-8 text; rename it"
-    channel = _CHANNEL.fullmatch(file.stem) if file.parent.name in _CASE_FOLDERS else None
-    if channel and file.with_stem(f"{channel[1]}_0000") in others:
-        return f"is one channel of {channel[1]}; images of several files can be trained on, not segmented: merge them"
-    return ""
 
 
 def predict_files(

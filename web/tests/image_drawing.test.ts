@@ -1,24 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ImageDetail } from "../src/api/contract";
+import type { ImageDetail, StrokeBody } from "../src/api/contract";
 import { ImageDrawing } from "../src/annotate/drawing";
 import { Polygon } from "../src/annotate/tools/polygon";
 import type { Stage } from "../src/annotate/stage";
 import { deflateLabels, inflateLabels } from "../src/drawing/codec";
 import { pieces, type Patch } from "../src/drawing/patch";
 
-interface Posted {
-  tool: string;
-  x: number;
-  y: number;
-  w: number;
-  h: number;
-  labels: string;
-  classes?: Record<string, number | null>;
-}
-
 /** The server's part of the protocol, as far as a drawing needs it. */
 class Server {
-  posted: Posted[] = [];
+  posted: StrokeBody[] = [];
   /** While true, strokes are not answered. */
   slow = false;
 
@@ -41,7 +31,7 @@ class Server {
       return new Response(Buffer.from(await deflateLabels(empty), "base64"));
     }
     if (url.includes("/strokes")) {
-      const stroke = JSON.parse(String(init.body)) as Posted;
+      const stroke = JSON.parse(String(init.body)) as StrokeBody;
       if (this.slow) return new Promise(() => undefined);
       if (stroke.w * stroke.h > 4096 * 4096) return new Response(JSON.stringify({ problems: [] }), { status: 422 });
       this.posted.push(stroke);

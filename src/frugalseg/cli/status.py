@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rounds = progress(project)
     ahead = outlook(rounds, args.k)
     suggested = dict.fromkeys(each.image for each in project.suggestions())  # of one image there may be several windows
-    waiting = [name for name in suggested if not _annotated(project, name)]
+    waiting = [name for name in suggested if not project.image(name).annotated]
     document = {
         "images": len(images),
         "unusable": {each.name: each.unusable_reason for each in images if not each.usable}
@@ -61,13 +61,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _slide(slide: ProjectSlide, images: Sequence[ProjectImage]) -> dict[str, Any]:
     windows = [each for each in images if each.slide is not None and each.slide.id == slide.id]
-    done = sum(each.annotation is not None and each.annotation.complete for each in windows)
+    done = sum(each.annotated for each in windows)
     return {"role": slide.role, "windows": len(windows), "annotated": done}
-
-
-def _annotated(project: Any, name: str) -> bool:
-    annotation = project.image(name).annotation
-    return annotation is not None and annotation.complete
 
 
 def _interrupted(project: Any) -> int | None:

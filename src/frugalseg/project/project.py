@@ -38,9 +38,7 @@ from frugalseg.project.records import (
 from frugalseg.project.schema import ImageRow, ProjectRow, RootRow, SlideRow
 from frugalseg.project.slides import SlideCandidate
 from frugalseg.project.store import Store, create_store, open_store
-
-VALIDATION = 0.2
-"""Share of the images that are set aside for validation where nobody says another."""
+from frugalseg.project.validation import SHARE
 
 
 class Project:
@@ -159,8 +157,7 @@ class Project:
     def image(self, name: str) -> ProjectImage:
         """The image of this name; an unknown one is an `InputError`."""
         with self._store.read() as session:
-            image_row(session, name)
-            return load_images(session, self.folder, ImageRow.name == name)[0]
+            return load_images(session, self.folder, ImageRow.id == image_row(session, name).id)[0]
 
     def image_numbered(self, image_id: int) -> ProjectImage:
         """The image of this number; an unknown one is an `UnknownImageError`."""
@@ -181,15 +178,15 @@ class Project:
 
     def pool(self) -> tuple[ProjectImage, ...]:
         """What may be suggested: usable images of the pool without a complete annotation."""
-        return tuple(each for each in self._usable("pool") if not _complete(each))
+        return tuple(each for each in self._usable("pool") if not each.annotated)
 
     def labelled(self) -> tuple[ProjectImage, ...]:
         """What is trained on: usable images of the pool whose current annotation is complete."""
-        return tuple(filter(_complete, self._usable("pool")))
+        return tuple(each for each in self._usable("pool") if each.annotated)
 
     def not_drawn(self) -> tuple[ProjectImage, ...]:
         """Usable images with a complete annotation that have no role yet; :meth:`admit` gives them one."""
-        return tuple(filter(_complete, self._images(ImageRow.role.is_(None), ImageRow.unusable_reason.is_(None))))
+        return tuple(each for each in self.images() if each.usable and each.role is None and each.annotated)
 
     def validation(self) -> tuple[ProjectImage, ...]:
         """Usable images that are set aside for validation, annotated or not."""
@@ -210,10 +207,7 @@ class Project:
     def relink(self, root_name: str, new_path: Path) -> int:
         """Say where a root is now, after a look at all its images and slides; returns how many there are.
 
-        Raises
-        ------
-        InputError
-            There is no such root, or images are missing or are other ones in the new place.
+        `InputError`: there is no such root, or images are missing or are other ones in the new place.
         """
         return images.relink(self._store, root_name, Path(new_path))
 
@@ -225,36 +219,19 @@ class Project:
         """Take :meth:`mark_unusable` back."""
         images.mark(self._store, name, None)
 
-    def draw_validation(self, share: float = VALIDATION, seed: int = 0) -> tuple[str, ...]:
+    def draw_validation(self, share: float = SHARE, seed: int = 0) -> tuple[str, ...]:
         """Give each usable image that has none its role: `validation` for about this share of all, `pool` for the rest.
 
-        Slides are drawn among themselves; their windows have the slide's role.
-
-        Parameters
-        ----------
-        share
-            0 ≤ share < 1. Whole groups are taken, so that the share is met only as nearly as their sizes allow; above 0
-            at least one image is taken where there are two groups or more.
-        seed
-            Same images and seed, same draw.
-
-        Returns
-        -------
-        tuple of str
-            Names that became validation images now. An image never changes its role; later ones follow their group's.
+        0 ≤ share < 1. Whole groups are taken, so that the share is met only as nearly as their sizes allow; above 0 at
+        least one image is taken where there are two groups or more. Slides are drawn among themselves; their windows
+        have the slide's role. Same images and seed, same draw. An image never changes its role; later ones follow their
+        group's. Returns the names that became validation images now.
         """
         return validation.draw(self._store, share, seed)
 
     def admit(self) -> None:
-        """Give completely annotated images that have no role one, so that all that is annotated counts.
-
-        Where validation images have been drawn already they are for training, but for those of a group that is set
-        aside; else they are drawn as by :meth:`draw_validation`, among themselves.
-        """
-        names = {each.name for each in self.not_drawn()}
-        drawn = any(each.role is not None for each in self.images())
-        if names:
-            validation.draw(self._store, 0.0 if drawn else VALIDATION, 0, only=names)
+        """Give all that :meth:`not_drawn` gives a role, so that everything annotated counts."""
+        validation.admit(self._store, self.images())
 
     def annotate(
         self,
@@ -420,7 +397,3 @@ class Project:
         Left out are checkpoints, and what lies under roots: large images and slides.
         """
         return backups.backup(self._store, Path(file))
-
-
-def _complete(image: ProjectImage) -> bool:
-    return image.annotation is not None and image.annotation.complete

@@ -181,6 +181,11 @@ class ProjectImage:
         """Whether nobody has said that it is unusable."""
         return self.unusable_reason is None
 
+    @property
+    def annotated(self) -> bool:
+        """Whether its current annotation is complete."""
+        return self.annotation is not None and self.annotation.complete
+
 
 @dataclass(frozen=True)
 class Added:

@@ -9,10 +9,14 @@ import numpy as np
 from sqlalchemy import select
 
 from frugalseg.errors import InputError
+from frugalseg.project.records import ProjectImage
 from frugalseg.project.schema import ImageRow, SlideRow
 from frugalseg.project.store import Store
 
 Drawn = ImageRow | SlideRow
+
+SHARE = 0.2
+"""Of the images, set aside for validation where nobody says another."""
 
 
 def draw(store: Store, share: float, seed: int, only: Collection[str] | None = None) -> tuple[str, ...]:
@@ -36,6 +40,17 @@ def draw(store: Store, share: float, seed: int, only: Collection[str] | None = N
             roles = {row.group: row.role for row in both if row.role is not None and row.group is not None}
             aside += _draw_among(rows, roles, share, seed)
     return tuple(sorted(aside))
+
+
+def admit(store: Store, images: Sequence[ProjectImage]) -> None:
+    """Give completely annotated images that have no role one.
+
+    Where validation images have been drawn already they are for training, but for those of a group that is set aside;
+    else a share of them is drawn.
+    """
+    names = {each.name for each in images if each.usable and each.role is None and each.annotated}
+    if names:
+        draw(store, 0.0 if any(each.role is not None for each in images) else SHARE, 0, only=names)
 
 
 def _draw_among(rows: Sequence[Drawn], settled: Mapping[str, str], share: float, seed: int) -> Iterator[str]:

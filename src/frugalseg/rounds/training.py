@@ -214,7 +214,7 @@ def validate(project: Project, model: Path, number: int | None = None) -> dict[s
 
     What it finds in them is written into the folder of the round of this number, if one is given.
     """
-    images = [each for each in project.validation() if each.annotation is not None and each.annotation.complete]
+    images = [each for each in project.validation() if each.annotated]
     if not images:
         return {"n_images": 0}
     loaded = load_model([model])

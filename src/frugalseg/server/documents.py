@@ -60,19 +60,15 @@ def project_document(project: Project) -> Document:
         "n_images": len(images),
         "n_slides": len(slides),
         "first_run": not images and not slides,
-        "n_annotated": sum(each.role != "validation" and _complete(each) for each in usable),
+        "n_annotated": sum(each.role != "validation" and each.annotated for each in usable),
         "n_pool": len(project.pool()),
         "n_validation": len(validation),
-        "n_validation_annotated": sum(map(_complete, validation)),
+        "n_validation_annotated": sum(each.annotated for each in validation),
         "n_unusable": len(images) - len(usable),
         "cost": {"images": cost.images, "objects": cost.objects, "contour_px": cost.contour_px},
         "rounds": [_round(each, ids) for each in project.rounds()],
         "newest_ask": suggested[0].ask if suggested else None,
     }
-
-
-def _complete(image: ProjectImage) -> bool:
-    return image.annotation is not None and image.annotation.complete
 
 
 def _round(each: Round, ids: Mapping[str, int]) -> Document:
@@ -110,7 +106,7 @@ def queue_document(project: Project, drawn: Mapping[int, int]) -> Document:
         "validation": [
             rows[each.name]
             for each in images.values()
-            if each.usable and each.role == "validation" and not _complete(each)
+            if each.usable and each.role == "validation" and not each.annotated
         ],
     }
 
