@@ -217,6 +217,82 @@ class TestFragments:
             assert np.bincount(pieces.ravel())[1:].min() < area
 
 
+class TestOpening:
+    """Thin spurs are cut off; what is as wide as the disc stays."""
+
+    def opened(self, front, radius):
+        return separate(maps(np.asarray(front, dtype=float)), InstanceSettings(opening_radius=radius))
+
+    def test_a_spur_goes_and_the_body_stays(self):
+        front = np.zeros((30, 50))
+        front[5:25, 5:25] = 1
+        body = front.copy()
+        front[14:17, 25:45] = 1  # three pixels thin
+        labels = self.opened(front, 2)
+        assert labels.max() == 1
+        assert not labels[:, 27:].any()
+        lost = np.argwhere((labels > 0) < (body > 0))
+        assert len(lost) == 4 * 3, "of each corner three pixels, where the disc does not reach"
+        assert set(lost.ravel().tolist()) == {5, 6, 23, 24}
+        assert np.array_equal(
+            self.opened(front, 1) > 0, ndimage.binary_opening(front, ndimage.generate_binary_structure(2, 1))
+        )
+        assert np.array_equal(self.opened(front, 0) > 0, front > 0)
+
+    def test_of_two_parts_the_larger_one_stays(self):
+        front = np.zeros((30, 60))
+        front[5:25, 5:25] = front[8:22, 40:54] = front[14:16, 25:40] = 1
+        labels = self.opened(front, 2)
+        assert labels.max() == 1
+        assert labels[15, 15]
+        assert not labels[:, 26:].any()
+
+    def test_what_is_thinner_than_the_disc_is_left_as_it_is(self):
+        front = np.zeros((20, 40))
+        front[8:11, 5:35] = 1
+        assert np.array_equal(self.opened(front, 4) > 0, front > 0)
+
+    def test_a_filled_hole_is_no_thin_wall(self):
+        front = np.zeros((40, 40))
+        front[5:35, 5:35] = 1
+        front[7:33, 7:33] = 0
+        assert self.opened(front, 3)[20, 20] == 1
+
+    def test_objects_go_on_beyond_the_image(self):
+        """A strip along the edge, and a corner: nothing is known of what lies outside."""
+        front = np.zeros((20, 30))
+        front[:3, :] = front[12:, :8] = 1
+        labels = self.opened(front, 3)
+        assert labels[:3].all()
+        assert labels[19, 0]
+        assert labels[19, 7]
+
+    @given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 2.0, 3.3, 6.0]))
+    def test_every_object_is_a_part_of_what_it_was_and_is_open(self, seed, radius):
+        rng = np.random.default_rng(seed)
+        front = np.pad(ndimage.gaussian_filter(rng.random((40, 50)), 2) > 0.5, 8).astype(float)
+        whole, labels = self.opened(front, 0), self.opened(front, radius)
+        reach = int(radius)
+        y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+        disc = y**2 + x**2 <= radius**2
+        n = 0
+        for label in range(1, int(whole.max()) + 1):
+            before = whole == label
+            after = before & (labels > 0)
+            n += 1
+            assert len(np.unique(labels[after])) == 1, "no object vanishes or falls apart"
+            if ndimage.binary_erosion(before, disc).any():
+                assert np.array_equal(ndimage.binary_opening(after, disc), after)
+            else:
+                assert np.array_equal(after, before)
+        assert labels.max() == n
+
+    @pytest.mark.parametrize("radius", [-1, 65])
+    def test_impossible_settings_are_refused(self, radius):
+        with pytest.raises(ValueError, match="opening_radius"):
+            InstanceSettings(opening_radius=radius)
+
+
 def edges_of(labels, core):
     """Lower values of all pairs of neighbouring pixels of two objects, by pair of objects."""
     edges = {}

@@ -23,7 +23,7 @@ import json
 import logging
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +187,11 @@ def _fold_run(data: Path, folder: Path) -> Path:
 
 def _float_run(data: Path, folder: Path, net: str, seed: int) -> Path:
     from frugalseg.model_files import CARD
+    from frugalseg.simulation.config import FIRST_RULES
 
     if not (folder / CARD).exists():
         command = ["train", str(data), "--out", str(folder), "--net", net, "--preset", "cpu", "--seed", str(seed)]
-        _frugalseg(*command, *(["--resume"] if (folder / "config.json").exists() else []))
+        _frugalseg(*command, *_flags(FIRST_RULES), *(["--resume"] if (folder / "config.json").exists() else []))
     return folder
 
 
@@ -204,6 +205,10 @@ def _quantize(source: Path, folder: Path, variant: str, steps: int, rate: float)
     length = ["--steps", str(steps), "--learning-rate", str(rate)]
     resume = ["--resume"] if (folder / "config.json").exists() else []
     _frugalseg("quantize", str(source), "--out", str(folder), *chosen, *length, *resume)
+
+
+def _flags(settings: Mapping[str, Any]) -> list[str]:
+    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _frugalseg(*arguments: str) -> None:
@@ -323,7 +328,7 @@ def _table(cells: Sequence[dict[str, Any]]) -> str:
         if not chosen:
             continue
         gaps = [cell["train"]["object_dice"] - cell["testA"]["object_dice"] for cell in chosen]
-        sizes = chosen[0]["bytes"]
+        sizes = {key: round(statistics.mean(cell["bytes"][key] for cell in chosen)) for key in chosen[0]["bytes"]}
         lines.append(
             f"| {variant} | {len(chosen)} | {_spread(chosen, 'testA')} | {_spread(chosen, 'testA_int8')}"
             f" | {_mean([cell['train']['object_dice'] for cell in chosen])} | {_mean(gaps)} | {sizes['plain']:,}"

@@ -27,6 +27,8 @@ TRAININGS: Mapping[str, dict[str, Any]] = {
     "gaps count as the rest": {"gap_factor": 0.0},
     "input a third larger": {"object_diameter_px": 83.0},
     "input a quarter smaller": {"object_diameter_px": 47.0},
+    "half as many patches of 352 pixels": {"patch_px": 352, "batch_size": 2},
+    "borders count three times": {"border_factor": 3.0},
     HALF: {},
 }
 """Settings that a row changes; of the steps their multiple."""
@@ -68,7 +70,8 @@ PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected compone
 FIRST = "cores from .55, nothing rejoins"
 VARIANTS: Mapping[str, Mapping[str, float]] = {
     COMPONENTS: {"border_weight": 0.0},
-    FIRST: {"core_threshold": 0.55, "fragment_area": 0.0},
+    FIRST: {"core_threshold": 0.55, "fragment_area": 0.0, "opening_radius": 0.0},
+    "thin spurs stay": {"opening_radius": 0.0},
     "cores from .65": {"core_threshold": 0.65},
 }
 """Other rules of objects, tried with float networks of both lengths."""

@@ -227,6 +227,7 @@ class Study:
             core_threshold=self.config.core_threshold,
             fragment_area=self.config.fragment * median_area,
             fragment_edge=self.config.fragment_edge,
+            opening_radius=self.config.opening_px,
         )
 
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:

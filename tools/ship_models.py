@@ -104,6 +104,7 @@ def rules(path: Path) -> None:
         core_threshold=now.core_threshold,
         fragment_area=round(now.fragment * median_area, 2),
         fragment_edge=now.fragment_edge,
+        opening_radius=now.opening_px,
     )
     _write_with(path, artifact, changed)
 

@@ -48,18 +48,19 @@ def _inspect_run(folder: Path) -> dict[str, Any]:
     return {
         "net": card.net,
         "quantization": None if card.quantization is None else asdict(card.quantization),
-        **_tables([tensors], n_floats, _float_weights(folder)),
+        **_tables([tensors], n_floats, 4 * n_floats, _float_weights(folder)),
     }
 
 
 def _inspect_file(path: Path) -> dict[str, Any]:
     artifact, sizes = read_artifact(path), read_sizes(path)
-    n_floats = sum(array.size for member in artifact.members for array in member.floats.values())
+    floats = [array for member in artifact.members for array in member.floats.values()]
+    n_floats, float_bytes = sum(array.size for array in floats), sum(array.nbytes for array in floats)
     spec = artifact.card.quantization
     return {
         "net": artifact.card.net,
         "quantization": None if spec is None else asdict(spec),
-        **_tables([member.quantized for member in artifact.members], n_floats, None),
+        **_tables([member.quantized for member in artifact.members], n_floats, float_bytes, None),
         "file": {
             "bytes": sizes.file_bytes,
             "header_bytes": sizes.header_bytes,
@@ -91,9 +92,12 @@ def _int8(artifact: Artifact, path: Path) -> dict[str, Any] | None:
 
 
 def _tables(
-    members: list[Mapping[str, QuantizedTensor]], n_floats: int, reference: Mapping[str, NDArray[np.float32]] | None
+    members: list[Mapping[str, QuantizedTensor]],
+    n_floats: int,
+    float_bytes: int,
+    reference: Mapping[str, NDArray[np.float32]] | None,
 ) -> dict[str, Any]:
-    """``layers`` and ``totals`` of networks with these codes and so many float numbers beside."""
+    """``layers`` and ``totals`` of networks with these codes and so many float numbers, of so many bytes, beside."""
     layers = []
     for index, tensors in enumerate(members):
         prefix = f"{index}/" if len(members) > 1 else ""
@@ -102,7 +106,7 @@ def _tables(
             n_scales = tensor.scale.size + (0 if tensor.negative_scale is None else tensor.negative_scale.size)
             layers.append({**asdict(report), "name": prefix + report.name, "scale_bytes": 4 * n_scales})
     n_values = n_floats + sum(layer["n_weights"] for layer in layers)
-    rest = 4 * n_floats + sum(layer["scale_bytes"] for layer in layers)
+    rest = float_bytes + sum(layer["scale_bytes"] for layer in layers)
     packed = rest + sum(layer["packed_bytes"] for layer in layers)
     entropy = rest + sum(layer["entropy"] * layer["n_weights"] / 8 for layer in layers)
     return {

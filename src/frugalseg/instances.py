@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ DOUBTED = 5.0
 CUT_FACTOR = 2.5
 """Objects that the image's edge cuts count as so many times larger than what is seen of them, where size matters."""
 
+MAX_OPENING_PX = 64
+"""Largest radius of an opening."""
+
 
 @dataclass(frozen=True)
 class InstanceSettings:
@@ -42,6 +46,8 @@ class InstanceSettings:
         A piece that the watershed cut off and that is smaller than so many square pixels rejoins the neighbour that it
         shares the longest edge with, if the mean of the core map along that edge is above `fragment_edge`: a border
         that the network hardly saw does not make small objects. An area of 0 leaves all pieces apart.
+    opening_radius
+        Objects are opened by a disc of so many pixels: what is thinner than the disc and sticks out goes. 0 leaves all.
     min_area
         Objects smaller than this many square pixels are debris and removed; those that the image's edge cuts are
         measured as if they were :data:`CUT_FACTOR` times larger, here and below.
@@ -60,6 +66,7 @@ class InstanceSettings:
     rejector: Rejector | None = None
     fragment_area: float = 0.0
     fragment_edge: float = 0.0
+    opening_radius: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("threshold", "core_threshold", "border_weight", "min_confidence", "fragment_edge"):
@@ -68,6 +75,8 @@ class InstanceSettings:
         for name in ("min_area", "fragment_area"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        if not 0 <= self.opening_radius <= MAX_OPENING_PX:
+            raise ValueError(f"opening_radius must lie between 0 and {MAX_OPENING_PX}, not {self.opening_radius}")
 
     @property
     def debris_area(self) -> float:
@@ -97,7 +106,7 @@ def separate(probabilities: ProbabilityMap, settings: InstanceSettings) -> Label
     Cores, where the network sees an object but no border, are grown over the foreground by a watershed on the same
     map (Vincent & Soille 1991; cores from a contour branch as in DCAN, Chen et al., CVPR 2016). A foreground
     component without a core is an object too. Small pieces that a weak border cut off rejoin their neighbours (ours).
-    Holes are filled; debris and what the network doubts is removed.
+    Holes are filled, thin spurs cut off; debris and what the network doubts is removed.
     """
     return separate_judged(probabilities, settings)[0]
 
@@ -112,7 +121,7 @@ def separate_judged(probabilities: ProbabilityMap, settings: InstanceSettings) -
     core_map = front * (1.0 - settings.border_weight * probabilities[-1])
     cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
     labels = _split(whole, n_whole, cores, n_cores, core_map, settings)
-    labels = tidy(labels, settings.debris_area)
+    labels = tidy(labels, settings.debris_area, settings.opening_radius)
     if settings.rejector is not None:
         found = settings.rejector.probabilities(object_features(labels, probabilities))
         kept = found > settings.rejector.threshold
@@ -263,8 +272,8 @@ def _edges(pieces: LabelMap, core_map: NDArray[np.float32]) -> dict[int, dict[in
     return found
 
 
-def tidy(labels: LabelMap, min_area: float) -> LabelMap:
-    """Fill each object's holes, drop objects below `min_area` pixels, number the rest 1…n in reading order.
+def tidy(labels: LabelMap, min_area: float, opening_radius: float = 0.0) -> LabelMap:
+    """Fill each object's holes, open it, drop objects below `min_area` pixels, number the rest 1…n in reading order.
 
     Objects that the image's edge cuts may be :data:`CUT_FACTOR` times smaller.
     """
@@ -275,12 +284,36 @@ def tidy(labels: LabelMap, min_area: float) -> LabelMap:
         if box is None:
             continue
         filled = ndimage.binary_fill_holes(labels[box] == index)
+        if opening_radius > 0:
+            filled = _opened(filled, opening_radius, box, labels.shape)
         if filled.sum() * (CUT_FACTOR if cut[index] else 1.0) < max(min_area, 1):
             continue
         free = result[box] == 0
         result[box][filled & free & ((labels[box] == 0) | (labels[box] == index))] = next_label
         next_label += 1
     return in_reading_order(result)
+
+
+def _opened(mask: Mask, radius: float, box: tuple[slice, ...], shape: tuple[int, ...]) -> Mask:
+    """The largest part of the opening of an object by a disc, or the object where it is thinner than the disc.
+
+    At the edges of an image of this shape the object goes on beyond, as far as the disc looks.
+    """
+    reach = math.floor(radius)
+    distances = np.arange(-reach, reach + 1) ** 2
+    disc = distances[:, None] + distances <= radius**2
+    wide = np.pad(mask, reach)
+    for axis, (side, length) in enumerate(zip(box, shape, strict=True)):
+        lines = wide.swapaxes(0, axis)  # a view
+        if side.start == 0:
+            lines[:reach] = lines[reach]
+        if side.stop == length:
+            lines[len(lines) - reach :] = lines[len(lines) - reach - 1]
+    inner = slice(reach, -reach or None)
+    parts, n = _components(ndimage.binary_opening(wide, disc)[inner, inner])
+    if n == 0:
+        return mask
+    return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
 
 
 def in_reading_order(labels: LabelMap) -> LabelMap:

@@ -39,6 +39,7 @@ def card() -> ModelCard:
             min_confidence=0.25,
             fragment_area=150.5,
             fragment_edge=0.3,
+            opening_radius=2.5,
             rejector=Rejector((0.5, -1.0, 8.0, 0.25, -3.0, 2.0, 1.5), -6.5, 0.45),
         ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),

@@ -38,8 +38,8 @@ def test_the_figures_are_those_of_the_format(name: str) -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    assert "describes format 3." in PAGE
-    assert FORMAT == 4
+    assert f"describes format {FORMAT}." in PAGE
+    assert f"| `format` | {FORMAT}." in PAGE
     assert f"at most {container.MAX_HEADER_BYTES // 2**20} MiB" in PAGE
     assert f"at most {coding.MAX_CONTENT_BYTES // 2**20} MiB and at most {coding.MAX_RATIO} times" in PAGE
     assert f"beyond {coding._FEW_CODES:,} codes" in PAGE
@@ -49,7 +49,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_every_key_is_on_the_page() -> None:
     described = (*document._KEYS, *document._SINCE_2, *document._FAMILIARITY, *document._INSTANCES, *document._WEIGHT)
-    described = (*described, "rejector", *document._REJECTOR)
+    described = (*described, *document._FRAGMENTS, *document._OPENING, "rejector", *document._REJECTOR)
     for key in (*described, "per_byte", *METHODS, *coding.CODINGS):
         assert f"`{key}`" in PAGE, key
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from frugalseg.artifact import (
+    FORMAT,
     Artifact,
     Member,
     artifact_bytes,
@@ -30,7 +31,9 @@ GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.fseg"))
 
 def test_the_golden_files_are_there_and_small() -> None:
     names = {path.name for path in GOLDEN}
-    assert {f"v{number}_{name}.fseg" for number in (1, 2) for name in ("methods", "codings", "ensemble")} <= names
+    assert {
+        f"v{number}_{name}.fseg" for number in range(1, FORMAT + 1) for name in ("methods", "codings", "ensemble")
+    } <= names
     assert all(path.stat().st_size < 20_000 for path in GOLDEN)
 
 
@@ -83,8 +86,8 @@ SMALLEST = Artifact(
     graph=b"ONNX",
 )
 DOCUMENT = (
-    '{"class_names":["gland"],"familiarity":null,"format":4,"graph":"plain","halo_px":16,'
-    '"instances":{"border_weight":1.0,"core_threshold":0.5,"fragment_area":0.0,"fragment_edge":0.0,"min_area":8.0,"min_confidence":0.0,"rejector":null,"threshold":0.5},'
+    '{"class_names":["gland"],"familiarity":null,"format":5,"graph":"plain","halo_px":16,'
+    '"instances":{"border_weight":1.0,"core_threshold":0.5,"fragment_area":0.0,"fragment_edge":0.0,"min_area":8.0,"min_confidence":0.0,"opening_radius":0.0,"rejector":null,"threshold":0.5},'
     '"licence":"CC0-1.0",'
     '"members":[{"activations":{},"weights":[{"axes":[],"bits":3,"coding":"plain","levels":"inq","name":"w",'
     '"shape":[2,2],"view":[2,2]}]}],'
@@ -98,7 +101,7 @@ HEADER = (
     '"__metadata__":{"frugalseg":"' + DOCUMENT.replace('"', '\\"') + '","sha256":"DIGEST"},'
     '"graph":{"data_offsets":[14,18],"dtype":"U8","shape":[4]}}'
 )
-DIGEST = "68adabe226911cb5260f43e95bdc427d5d27980d217520cc4df8cac7d5f6cf3b"
+DIGEST = "fd06728bb6b7308b40cb903fc04071678b64190dbe775b8dabfaf424c62a14d4"
 DATA = (
     b"\x00\x00\x00\x3f"  # the scale, 0.5
     b"\x00\x00\x00\x80\x00\x00\xc0\x3f"  # b: -0.0, 1.5
@@ -108,8 +111,8 @@ DATA = (
 
 
 def smallest(digest: str) -> bytes:
-    header = HEADER.replace("DIGEST", digest).encode() + 4 * b" "  # to a multiple of eight
-    return b"\xe8\x03\x00\x00\x00\x00\x00\x00" + header + DATA
+    header = HEADER.replace("DIGEST", digest).encode() + 5 * b" "  # to a multiple of eight
+    return b"\x00\x04\x00\x00\x00\x00\x00\x00" + header + DATA
 
 
 def test_the_smallest_file_byte_by_byte() -> None:
@@ -120,7 +123,7 @@ def test_the_smallest_file_byte_by_byte() -> None:
 
 def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     sizes = measure_artifact(smallest(DIGEST), "x")
-    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (1026, 8 + 0x3E8, 4)
+    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (1050, 8 + 0x400, 4)
     assert sizes.n_values == 6
     codes, floats = sizes.tensors
     assert (codes.member, codes.name, codes.shape, codes.n_values, codes.bits) == (0, "w", (2, 2), 4, 3)
@@ -129,7 +132,7 @@ def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     assert codes.float32_bytes == 16
     assert (floats.name, floats.bits, floats.coding, floats.stored_bytes, floats.entropy) == ("b", None, "F32", 8, None)
     assert sizes.bits_per_value == 8 * 14 / 6
-    assert sizes.ratio_to_float32 == 24 / 1026
+    assert sizes.ratio_to_float32 == 24 / 1050
 
 
 def test_the_sizes_of_compressed_codes_name_what_was_saved() -> None:

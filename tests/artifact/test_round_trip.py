@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from frugalseg.artifact import Artifact, Member, artifact_bytes, parse_artifact, read_artifact, write_artifact
 from frugalseg.artifact.coding import CodeSpace, Zstd, encode
-from frugalseg.artifact.document import _FRAGMENTS, _INSTANCES, _KEYS, _SINCE_2
+from frugalseg.artifact.document import _FRAGMENTS, _INSTANCES, _KEYS, _OPENING, _SINCE_2
 from frugalseg.errors import InputError
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
@@ -232,7 +232,8 @@ def test_float_tensors_lie_aligned() -> None:
 
 def test_the_format_lists_every_field_of_what_it_stores() -> None:
     """A field added to a card or to the instance settings needs a decision: it would be lost, or break old files."""
-    assert {*_INSTANCES, *_FRAGMENTS, "rejector"} == {field.name for field in dataclasses.fields(InstanceSettings)}
+    settings = {field.name for field in dataclasses.fields(InstanceSettings)}
+    assert {*_INSTANCES, *_FRAGMENTS, *_OPENING, "rejector"} == settings
     in_card = {field.name for field in dataclasses.fields(ModelCard)}
     rest = {"format", "normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"}
     assert {*_KEYS, *_SINCE_2} == in_card | rest

@@ -13,10 +13,11 @@ import pytest
 from narrow_nets import narrow_unet
 from torch import Tensor
 
-from frugalseg.ensemble.config import PORTIONS, EnsembleConfig
+from frugalseg.ensemble.config import PORTIONS, EnsembleConfig, member_seed
 from frugalseg.ensemble.members import FLOAT, TRUNK, bootstrap, float_run, train_ensemble
 from frugalseg.errors import FrugalsegError, InputError
 from frugalseg.executors import open_executor
+from frugalseg.images import read_label_map, write_label_map
 from frugalseg.model_files import read_card
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train.config import TrainConfig
@@ -130,7 +131,7 @@ class TestFloatMembers:
         for index, run in enumerate(runs):
             document = read_config(run)
             assert tuple(document["data"]["train"]) == bootstrap(NAMES, TINY.seed, index)
-            assert document["config"]["seed"] == TINY.seed + index
+            assert document["config"]["seed"] == 100 * TINY.seed + index
             assert read_card(run).quantization is None
             assert float_run(run) == run
         assert len({sha256(run) for run in runs}) == 3
@@ -175,6 +176,30 @@ class TestFewBitMembers:
         folders = ensemble(glands, few_bits, FEW_BITS)
         assert folders == [few_bits / "member-0", few_bits / "member-1"]
         assert {path: path.stat().st_mtime_ns for path in few_bits.rglob("*") if path.is_file()} == before
+
+
+def test_members_share_what_is_known_of_objects_and_images(tmp_path: Path) -> None:
+    """Whatever each has drawn, and even a draw without any object; sizes are those of all annotated images."""
+    glands = tmp_path / "glands"
+    write_synthetic_dataset(glands, 8, 0, 1, height=64, width=80)
+    names = tuple(f"train_{index}" for index in range(1, 9))
+    for name in names[1:]:
+        path = glands / f"{name}_anno.png"
+        write_label_map(path, np.zeros_like(read_label_map(path)))
+    draws = [bootstrap(names, TINY.seed, index) for index in range(3)]
+    assert any(names[0] not in draw for draw in draws)
+    out = tmp_path / "members"
+    runs = train_ensemble(glands, names, out, TINY, FLOATS, open_executor("serial"))
+    cards = [read_card(run) for run in runs]
+    assert cards[0] == cards[1] == cards[2]
+    assert [tuple(read_config(run)["data"]["train"]) for run in runs] == draws
+    assert cards[0].familiarity is not None, "eight images are enough, six of a draw would not be"
+
+
+def test_seeds_of_members_are_their_own() -> None:
+    assert len({member_seed(seed, index) for seed in range(5) for index in range(100)}) == 500
+    assert [member_seed(0, index) for index in range(3)] == [0, 1, 2]
+    assert 0 <= member_seed(2**63 - 1, 3) < 2**63
 
 
 class TestSharedTrunk:

@@ -304,6 +304,26 @@ def test_lsq_step_that_crossed_zero_still_counts() -> None:
     assert bool(quantizer(latent).isfinite().all())
 
 
+@pytest.mark.parametrize(("method", "bits"), [("lsq", 4), ("ttq", 2)])
+def test_channels_of_zeros_begin_with_a_scale_to_grow_into(method: str, bits: int) -> None:
+    """Their own would be 0, and no gradient would ever move it."""
+    weights = torch.tensor([[1.0, -2.0, 1.0, 2.0], [0.0] * 4, [3.0, -3.0, 2.0, 1.0]])
+    quantizer, _ = quantizer_for(weights, method, bits, "channel")
+    scales = [value.detach() for value in quantizer.parameters()]
+    assert scales
+    for scale in scales:
+        assert scale[1].item() == pytest.approx((scale[0].item() + scale[2].item()) / 2)
+    latent = weights.clone().requires_grad_()
+    optimiser = torch.optim.SGD([latent, *quantizer.parameters()], lr=0.1)
+    for _ in range(30):
+        optimiser.zero_grad()
+        ((quantizer(latent) - 2.0) ** 2).mean().backward()
+        optimiser.step()
+    assert (quantizer(latent)[1] > 1).all()
+    zeros, nothing = quantizer_for(torch.zeros(2, 4), method, bits, "channel")
+    assert zeros(nothing).abs().max() < 1e-30
+
+
 def test_learned_scales_are_vectors() -> None:
     """The optimiser spares vectors from weight decay, which would pull scales to 0."""
     for method, bits in (("lsq", 4), ("ttq", 2)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.report import principal_plane, write_suggestions
 from frugalseg.rounds.suggesting import Request, suggest_round
-from frugalseg.suggest import STRATEGIES
+from frugalseg.suggest import COMPARING, STRATEGIES
 
 Named = Callable[[str], list[str]]
 Annotate = Callable[..., None]
@@ -141,6 +142,16 @@ class TestAfterARound:
         for strategy in ("auto", "power"):
             one, two = (suggest_round(trained, Request(k=2, strategy=strategy, seed=7)) for _ in range(2))
             assert one.suggestions == two.suggestions
+
+    def test_one_network_alone_compares_nothing(self, trained: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        newest = trained.newest_trained()
+        assert newest is not None
+        alone = dataclasses.replace(newest, members=newest.members[:1])
+        monkeypatch.setattr(Project, "newest_trained", lambda _: alone)
+        assert suggest_round(trained, Request(k=2)).strategy == "cover"
+        for strategy in COMPARING:
+            with pytest.raises(ConfigError, match=f"{strategy} compares networks"):
+                suggest_round(trained, Request(k=2, strategy=strategy))
 
     def test_windows(self, trained: Project) -> None:
         side = 40

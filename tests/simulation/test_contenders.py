@@ -45,9 +45,9 @@ def test_budgets_must_rise(budgets):
         SimulationConfig(budgets=budgets)
 
 
-@pytest.mark.parametrize(("budgets", "n"), [((0.1, 0.2), 3), ((4, 20), 10)])
+@pytest.mark.parametrize(("budgets", "n"), [((0.1, 0.2), 3), ((4, 20), 10), ((0.5, 2), 85)])
 def test_budgets_must_fit_the_pool(budgets, n):
-    with pytest.raises(ConfigError, match="too few or too many"):
+    with pytest.raises(ConfigError, match="too few, too many, or not rising"):
         SimulationConfig(budgets=budgets).counts(n)
 
 

@@ -1,6 +1,7 @@
 """Curves, differences and intervals, against numbers worked out by hand and against the plain pooling."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from frugalseg.errors import InputError
 from frugalseg.metrics import ImageScores, pool, pooled, score_image
 from frugalseg.simulation.curves import Curve, area_under, compare, read_curves, saved_share
+
+LEDGER = Path("ledger-of-mine")
 
 
 def statistics(n: int, quality: float, rng: np.random.Generator) -> list[list[float]]:
@@ -43,7 +46,7 @@ def game(quality: dict[str, list[float]], n_images: int = 12, seeds: int = 2):
             cells += [
                 cell(name, seed, 8 * (at + 1), statistics(n_images, value, rng)) for at, value in enumerate(values)
             ]
-    return read_curves(cells, "start")
+    return read_curves(cells, "start", LEDGER)
 
 
 @pytest.mark.parametrize("figure", ["object_f1", "object_dice", "object_hausdorff"])
@@ -89,18 +92,18 @@ def test_area_and_saving_by_hand():
 
 def test_unequal_cells_are_not_paired():
     cells = [cell("start", 0, 4, statistics(3, 0.5, np.random.default_rng(0)))]
-    with pytest.raises(InputError, match="different data, settings or devices"):
+    with pytest.raises(InputError, match=r"ledger-of-mine: .*different data, settings or devices"):
         read_curves(
-            [*cells, cell("random", 0, 8, statistics(3, 0.5, np.random.default_rng(0)), device="cuda")], "start"
+            [*cells, cell("random", 0, 8, statistics(3, 0.5, np.random.default_rng(0)), device="cuda")], "start", LEDGER
         )
     with pytest.raises(InputError, match="different images"):
-        read_curves([*cells, cell("random", 0, 8, statistics(4, 0.5, np.random.default_rng(0)))], "start")
+        read_curves([*cells, cell("random", 0, 8, statistics(4, 0.5, np.random.default_rng(0)))], "start", LEDGER)
 
 
 def test_seeds_that_lack_a_cell_are_left_out():
     rng = np.random.default_rng(0)
     cells = [cell("start", seed, 4, statistics(3, 0.5, rng)) for seed in (0, 1)]
     cells += [cell("random", 0, 8, statistics(3, 0.6, rng))]
-    (curve,) = read_curves(cells, "start")
+    (curve,) = read_curves(cells, "start", LEDGER)
     assert isinstance(curve, Curve)
     assert curve.seeds == (0,)

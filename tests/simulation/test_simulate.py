@@ -107,6 +107,22 @@ class TestWhatIsAnnotated:
                 sum(region.perimeter for mask in masks for region in regionprops(mask)), abs=0.5
             )
 
+    def test_results_on_other_test_masks_are_not_added_to(self, played: Path, data: Path, tmp_path: Path) -> None:
+        other = Path(shutil.copytree(data, tmp_path / data.name))
+        mask = next(path for path in sorted(other.rglob("*_anno.png")) if "testA" in path.name)
+        write_label_map(mask, np.zeros_like(read_label_map(mask)))
+        before = times(played)
+        with pytest.raises(InputError, match="on test images that were others then"):
+            run(other, played, *STRATEGIES)
+        assert times(played) == before
+
+    def test_one_network_cannot_be_compared_with_itself(self, data: Path, tmp_path: Path) -> None:
+        alone = dataclasses.replace(TINY, members=1)
+        for name in ("suggestive", "uncertainty", "bald:lsq-4"):
+            with pytest.raises(ConfigError, match="at least 2 are needed"):
+                run(data, tmp_path / "out", name, config=alone)
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize("names", [STRATEGIES, pytest.param(("suggestive:float", "bald"), marks=pytest.mark.slow)])
     def test_hidden_masks_decide_nothing(self, names: tuple[str, ...], data: Path, tmp_path: Path) -> None:
         """With every mask that the first budget does not show made another one, the same images are picked next."""
@@ -166,7 +182,8 @@ class TestGoingOn:
     def test_a_chain_alone_gives_the_same_cells(self, played: Path, data: Path, tmp_path: Path) -> None:
         (key, *_) = [key for key, _, _ in Ledger(played / LEDGER).cells()]
         common = {name: key[name] for name in ("data", "settings", "device")}
-        chain = Chain(data, "train", "testA", (), Contender.parse("random"), 0, TINY, tmp_path / "work",
+        test_hash = open_dataset(data, subset="testA").content_hash()[:16]
+        chain = Chain(data, "train", "testA", (), test_hash, Contender.parse("random"), 0, TINY, tmp_path / "work",
                       tmp_path / LEDGER, common)  # fmt: skip
         assert play(chain) == 3
         found = cells(tmp_path)
@@ -244,7 +261,7 @@ class TestRefusals:
             (["--strategies", "guess"], "strategies: no strategy 'guess'"),
             (["--strategies", ","], "strategies"),
             (["--budgets", "0.5,0.1"], "budgets must be positive and rise"),
-            (["--budgets", "4,40"], "too few or too many"),
+            (["--budgets", "4,40"], "too few, too many, or not rising"),
             (["--patch-px", "8"], "patch_px must be at least 32"),
             (["--window-px", "-1"], "window_px must be at least 0"),
             (["--quantize-steps", "-1"], "quantize_steps must be at least 0"),

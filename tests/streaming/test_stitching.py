@@ -69,6 +69,7 @@ def assert_same(image, folder, how, **tiling):
         rejector=st.sampled_from([None, REJECTOR]),
         fragment_area=st.sampled_from([0, 30, 300]),
         fragment_edge=st.sampled_from([0.0, 0.3]),
+        opening_radius=st.sampled_from([0.0, 1.0, 2.0, 3.5]),
     ),
     n_classes=st.sampled_from([1, 2]),
 )

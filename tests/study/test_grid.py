@@ -59,6 +59,15 @@ def test_other_names_are_refused(name: str) -> None:
         StudyCell.parse(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["lite/half/random/lsq-4/x1/seed-0", "unet/half/random/float/x1/seed-0", "lite/half/worst/float/x1/seed-0"],
+)
+def test_cells_of_other_networks_images_or_trainings_are_none(name: str) -> None:
+    with pytest.raises(ValueError, match="no name of a cell"):
+        StudyCell.parse(name)
+
+
 def test_each_training_has_a_phase_that_can_be_done() -> None:
     config = StudyConfig()
     phases = {name: config.phase(name) for name in TRAININGS}

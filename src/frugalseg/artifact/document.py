@@ -16,14 +16,14 @@ from frugalseg.artifact.container import check_shape
 from frugalseg.artifact.faults import FormatError, quoted, require
 from frugalseg.errors import ConfigError
 from frugalseg.familiarity import Familiarity
-from frugalseg.instances import InstanceSettings
+from frugalseg.instances import MAX_OPENING_PX, InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.quant.packing import MAX_BITS
 from frugalseg.quant.spec import METHODS, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout
 from frugalseg.rejector import Rejector
 
-FORMAT = 4
+FORMAT = 5
 """The newest format that this version reads, and the one it writes."""
 
 STORED_LEVELS = "stored"
@@ -37,11 +37,12 @@ _KEYS = (
 )
 _SINCE_2 = ("familiarity",)
 """Keys that a description of format 1 does not have; formats before 3 have no rejector among the instances, those
-before 4 say nothing of fragments, which were left apart."""
+before 4 say nothing of fragments, which were left apart, those before 5 of an opening, of which there was none."""
 
 _FAMILIARITY = ("mean", "spread", "precision", "threshold")
 _INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
 _FRAGMENTS = ("fragment_area", "fragment_edge")
+_OPENING = ("opening_radius",)
 _REJECTOR = ("weights", "bias", "threshold")
 _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
@@ -133,7 +134,7 @@ def format_document(document: Document) -> str:
             "pixel_size_um": None if card.pixel_size_um is None else float(card.pixel_size_um),
             "object_diameter_px": float(card.object_diameter_px),
             "instances": {
-                **{key: float(getattr(settings, key)) for key in (*_INSTANCES, *_FRAGMENTS)},
+                **{key: float(getattr(settings, key)) for key in (*_INSTANCES, *_FRAGMENTS, *_OPENING)},
                 "rejector": None if settings.rejector is None else settings.rejector.to_document(),
             },
             "quantization": None if card.quantization is None else asdict(card.quantization),
@@ -197,9 +198,9 @@ def _card(value: Mapping[str, Any], number: int) -> ModelCard:
     names = [fields.line(name, "class_names") for name in fields.listed(value["class_names"], "class_names")]
     require(0 < len(names) <= _MAX_CLASSES, f"has {len(names)} classes; there are 1 to {_MAX_CLASSES}")
     require(len(set(names)) == len(names), "has two classes of the same name")
-    numbers = _INSTANCES if number < 4 else (*_INSTANCES, *_FRAGMENTS)
+    numbers = (*_INSTANCES, *(_FRAGMENTS if number >= 4 else ()), *(_OPENING if number >= 5 else ()))
     settings = fields.record(value["instances"], numbers if number < 3 else (*numbers, "rejector"), "instances")
-    limits = {"min_area": _LARGE, "fragment_area": _LARGE}
+    limits = {"min_area": _LARGE, "fragment_area": _LARGE, "opening_radius": MAX_OPENING_PX}
     size = value["pixel_size_um"]
     return ModelCard(
         net=check_name(value["net"], "net"),

@@ -45,6 +45,11 @@ class EnsembleConfig:
         )
 
 
+def member_seed(seed: int, index: int) -> int:
+    """A member's own seed: the first hundred members of two seeds share none."""
+    return (100 * seed + index) % 2**63
+
+
 NORM_BATCHES = QuantizeConfig().norm_batches
 
 PORTIONS: tuple[tuple[float, ...], ...] = (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frugalseg.ensemble.config import EnsembleConfig
+from frugalseg.ensemble.config import EnsembleConfig, member_seed
 from frugalseg.errors import InputError
 from frugalseg.executors import Executor
 from frugalseg.images import Dataset, Sample, load_sample, median_object_diameter
@@ -58,6 +58,8 @@ class Task:
         A float run of another folder, of which only the phase is to be trained.
     draw
         Number of the member: others draw other patches.
+    described
+        Images of all members, from which sizes of objects and how images look are taken; `names` if there are none.
     """
 
     data: Path
@@ -68,6 +70,7 @@ class Task:
     start: Path | None = None
     trunk: Path | None = None
     draw: int = 0
+    described: tuple[str, ...] | None = None
 
 
 def train_task(task: Task) -> str:
@@ -90,6 +93,7 @@ def train_task(task: Task) -> str:
                 resume=resume,
                 locked=True,
                 n_notes=N_NOTES,
+                described=task.described,
             )
     if task.phase is None or (task.out / CARD).exists():
         return str(task.out)
@@ -132,7 +136,7 @@ def train_ensemble(
     out
         Folder for the members; with a shared trunk, for that too.
     config, ensemble
-        Settings; the seed is that of the first member, and of the bootstrap samples.
+        Settings; from the seed come those of the members (:func:`member_seed`) and the bootstrap samples.
     executor
         Trains members side by side.
     start
@@ -161,11 +165,12 @@ def train_ensemble(
                 data=data,
                 out=out / f"member-{index}",
                 names=bootstrap(names, config.seed, index),
-                config=None if trunk else replace(config, seed=config.seed + index),
+                config=None if trunk else replace(config, seed=member_seed(config.seed, index)),
                 phase=ensemble.phase(index),
                 start=None if trunk else (_earlier(start, f"member-{index}") or model),
                 trunk=trunk,
                 draw=index,
+                described=tuple(names),
             )
             for index in range(ensemble.members)
         ]

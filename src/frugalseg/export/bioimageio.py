@@ -21,6 +21,7 @@ from frugalseg.arrays import Image
 from frugalseg.artifact import NOT_STATED, Artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
+from frugalseg.instances import CUT_FACTOR, DOUBTED
 from frugalseg.nets.onnx_graph import INPUT, OPSET, OUTPUT
 from frugalseg.synthetic import synthetic_glands
 
@@ -226,7 +227,13 @@ def _documentation(artifact: Artifact) -> str:
     card, settings = artifact.card, artifact.card.instances
     size = f"{card.pixel_size_um / card.scale:.3g} µm a pixel" if card.pixel_size_um else "the network's scale"
     classes = ", ".join(card.class_names)
-    judged = "" if settings.rejector is None else ", the others are judged by the rejector in rdf.yaml's config"
+    if settings.rejector is not None:
+        judged = "the others are judged by the rejector in rdf.yaml's config"
+    else:
+        judged = (
+            f"so are objects below {DOUBTED * settings.min_area:g} square pixels whose mean foreground probability is"
+            f" below {settings.min_confidence:g}"
+        )
     return f"""# {card.net} for {classes}
 
 Trained and packed with frugalseg {__version__}. The network gets colours at {size}: images like the training images are
@@ -235,8 +242,11 @@ first scaled by {card.scale:g}. It gives probabilities of background, {classes},
 Objects: foreground probability (1 - background) above {settings.threshold:g}; cores where it times
 (1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; pieces below
 {settings.fragment_area:g} square pixels rejoin the neighbour with which they share the longest edge, if the
-mean of that product along it is above {settings.fragment_edge:g}; objects below {settings.debris_area:g} square
-pixels are debris{judged}. `frugalseg predict` does this.
+mean of that product along it is above {settings.fragment_edge:g}. Holes are filled, and each object is opened by
+a disc with a radius of {settings.opening_radius:g} pixels. Objects below {settings.debris_area:g} square pixels
+are debris, {judged}.
+Where size matters, objects that the image's edge cuts count as {CUT_FACTOR:g} times larger.
+`frugalseg predict` does this.
 
 Licence of the weights: {artifact.licence}. Not a medical device.
 

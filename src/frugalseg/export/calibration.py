@@ -18,8 +18,9 @@ from frugalseg.errors import InputError
 from frugalseg.images import is_image_name, is_mask_name, load_sample, read_image
 from frugalseg.instances import foreground
 from frugalseg.segmentation import resize_image
-from frugalseg.train.folder import read_config, train_config
-from frugalseg.train.plan import DataChoice, named, open_training_data
+from frugalseg.train.folder import read_config
+from frugalseg.train.plan import named
+from frugalseg.train.run import reopen_data
 
 T = TypeVar("T")
 
@@ -82,15 +83,11 @@ def calibration_images(run: Path, artifact: Artifact, folder: Path | None = None
             raise InputError(folder, "holds no image to calibrate on")
         images = [read_image(path) for path in _spread(files)]
     else:
-        document = read_config(run)
-        described = document["data"]
-        groups = None if described["groups"] is None else Path(described["groups"])
-        choice = DataChoice(Path(described["root"]), described["subset"], groups, described["ignore_value"])
-        dataset = open_training_data(choice, train_config(run, document))
+        dataset = reopen_data(run)
         try:
-            samples, _ = named(dataset, (_spread(described["train"]), ()))
+            samples, _ = named(dataset, (_spread(read_config(run)["data"]["train"]), ()))
         except KeyError as error:
-            raise InputError(choice.root, f"no longer holds the training image {error}") from None
+            raise InputError(dataset.root, f"no longer holds the training image {error}") from None
         images = [load_sample(dataset, sample).image for sample in samples]
     return [_fit(resize_image(image, artifact.card.scale), artifact.stride) for image in images]
 

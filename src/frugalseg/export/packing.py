@@ -114,6 +114,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
         "config": document["config"],
         "quantize": document.get("quantize"),
         "began_from": source.get("sha256"),
+        "teachers": [each.get("sha256") for each in (document.get("teachers") or {}).get("runs", ())],
         "data": data,
         "environment": document.get("environment"),
     }

@@ -89,6 +89,12 @@ def group_mean(values: Tensor, layout: ChannelLayout) -> Tensor:
     return values.mean(dim=layout.shared_axes, keepdim=True, dtype=wide).to(values.dtype)
 
 
+def living(scale: Tensor) -> Tensor:
+    """Scales to begin with: those of groups whose weights are all zero are the mean of the others, to grow into."""
+    dead = scale <= 0
+    return scale if dead.all() or not dead.any() else torch.where(dead, scale[~dead].mean(), scale)
+
+
 def group_max(values: Tensor, layout: ChannelLayout) -> Tensor:
     """Largest of the weights that share a scale, shaped to broadcast."""
     return values.amax(dim=layout.shared_axes, keepdim=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from frugalseg.quant.base import Quantizer, Split, group_mean, positive
+from frugalseg.quant.base import Quantizer, Split, group_mean, living, positive
 from frugalseg.quant.tensors import ChannelLayout
 
 
@@ -44,13 +44,14 @@ class Lsq(Quantizer):
 
     ŵ = s · round(clip(w/s, -Q_N, Q_P)), Q_N = 2^(b-1), Q_P = Q_N - 1 (eq. 1 and 2). ∂ŵ/∂s is round(w/s) - w/s inside,
     -Q_N or Q_P outside (eq. 3), times 1/sqrt(n Q_P) with n weights sharing s (sec. 2.2); ∂ŵ/∂w is 1 inside, 0 outside
-    (eq. 5). s starts at 2 E\|w\| / sqrt(Q_P) (sec. 2.1). It counts without its sign, and is never 0.
+    (eq. 5). s starts at 2 E\|w\| / sqrt(Q_P) (sec. 2.1), where all w are zero at the mean of the
+    layer's others (ours). It counts without its sign, and is never 0.
     """
 
     def __init__(self, latent: Tensor, layout: ChannelLayout, bits: int) -> None:
         super().__init__(latent, layout, bits)
         mean = group_mean(latent.detach().reshape(layout.view).abs(), layout)
-        self.step = nn.Parameter((2 * mean / math.sqrt(self.bounds[1])).reshape(-1))
+        self.step = nn.Parameter(living(2 * mean / math.sqrt(self.bounds[1])).reshape(-1))
 
     @property
     def bounds(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from frugalseg.quant.base import Quantizer, Split, group_max, group_mean, positive, straight_through
+from frugalseg.quant.base import Quantizer, Split, group_max, group_mean, living, positive, straight_through
 from frugalseg.quant.tensors import ChannelLayout
 
 TWN_THRESHOLD = 0.7
@@ -80,7 +80,8 @@ class Ttq(Quantizer):
     Δ = 0.05 max \|w\|; levels -W_n, 0, +W_p with both learned: ∂L/∂W_p is the sum of the weights' gradients g over
     w > Δ, ∂L/∂W_n minus that over w < -Δ (the level being -W_n); the latent gradient is W_p g, g, W_n g in the three
     ranges. Each starts at the mean \|w\| of its set (our choice, the paper is silent), a set without weights at that
-    of the other. Scales count without their sign, so that levels stay in order.
+    of the other, a group of zeros at the mean of the layer's others. Scales count without their sign, so that levels
+    stay in order.
     """
 
     def __init__(self, latent: Tensor, layout: ChannelLayout, bits: int) -> None:
@@ -89,8 +90,8 @@ class Ttq(Quantizer):
         level = self._level(weights)
         above = _mean_where(weights.abs(), level > 0, layout)
         below = _mean_where(weights.abs(), level < 0, layout)
-        self.above = nn.Parameter(torch.where(above > 0, above, below).reshape(-1))
-        self.below = nn.Parameter(torch.where(below > 0, below, above).reshape(-1))
+        self.above = nn.Parameter(living(torch.where(above > 0, above, below)).reshape(-1))
+        self.below = nn.Parameter(living(torch.where(below > 0, below, above)).reshape(-1))
 
     def quantize(self, latent: Tensor) -> Tensor:
         """-W_n, 0 or W_p."""

@@ -26,7 +26,7 @@ from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.slide_windows import OpenSlides, SlideWindow, candidate_windows, validation_windows
 from frugalseg.rounds.training import ENSEMBLE
-from frugalseg.suggest import STRATEGIES, Ask, Pool, Suggestion, suggest
+from frugalseg.suggest import COMPARING, STRATEGIES, Ask, Pool, Suggestion, suggest
 
 log = logging.getLogger(__name__)
 
@@ -229,14 +229,19 @@ def _ensemble(
 
 def _check(project: Project, request: Request) -> str:
     """The strategy to use."""
-    cold = project.newest_trained() is None
+    newest = project.newest_trained()
+    cold, alone = newest is None, newest is not None and len(newest.members) == 1
     if request.strategy == "auto":
-        return "cover" if cold else "suggestive"
+        return "cover" if cold or alone else "suggestive"
     if request.strategy not in STRATEGIES:
         raise ConfigError("strategy", f"no strategy {request.strategy!r}; there are {', '.join(STRATEGIES)}")
     if cold and request.strategy not in WITHOUT_LABELS:
         hint = ", ".join(WITHOUT_LABELS)
         raise ConfigError("strategy", f"{request.strategy} needs a trained round; before the first there are {hint}")
+    if alone and request.strategy in COMPARING:
+        others = ", ".join(name for name in STRATEGIES if name not in COMPARING)
+        reason = f"{request.strategy} compares networks, and the last round has one; there are {others}"
+        raise ConfigError("strategy", f"{reason}, or 'frugalseg train --members 3'")
     return request.strategy
 
 

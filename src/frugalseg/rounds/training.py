@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg.arrays import LabelMap
-from frugalseg.ensemble.config import EnsembleConfig
+from frugalseg.ensemble.config import EnsembleConfig, member_seed
 from frugalseg.ensemble.members import TRUNK, planned_steps, train_ensemble, with_common_scale
 from frugalseg.errors import ConfigError, InputError, Problem, StoppedError
 from frugalseg.executors import Executor
@@ -110,7 +110,7 @@ def train_round(
             raise StoppedError(f"round {current.number}: interrupted; the same command goes on with it") from None
         for index, member in enumerate(members):
             place = member.relative_to(project.folder).as_posix()
-            project.add_member(current.number, index, place, config.seed + index)
+            project.add_member(current.number, index, place, member_seed(config.seed, index))
         export_model(members, folder / ENSEMBLE, "fseg", int8=False)
         return project.finish_round(current.number, validate(project, folder / ENSEMBLE, current.number))
 

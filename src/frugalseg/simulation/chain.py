@@ -67,6 +67,7 @@ class Chain:
     subset: str | None
     test_subset: str | None
     test_names: tuple[str, ...]
+    test_hash: str | None
     contender: Contender | None
     seed: int
     config: SimulationConfig
@@ -160,6 +161,7 @@ class _Player:
         result = {
             "labelled": list(names),
             "scores": self._score(model),
+            "test": self.chain.test_hash,
             **annotation_cost(self.dataset, [self.by_name[name] for name in names]),
         }
         self.ledger.put(key, result, time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ COLD = "cold_cover"
 """Not a strategy of rounds: the first images are chosen by the pretrained encoder instead of at random."""
 
 
-FIRST_RULES: Mapping[str, Any] = {"core_threshold": 0.55, "fragment": 0.0}
+FIRST_RULES: Mapping[str, Any] = {"core_threshold": 0.55, "fragment": 0.0, "opening_px": 0.0}
 """Settings of objects in simulations and in the study: those of the first results, to which later ones are added."""
 
 
@@ -69,11 +70,14 @@ class SimulationConfig:
         Raises
         ------
         ConfigError
-            More than the pool holds, or two budgets that are equal for so small a pool.
+            More than the pool holds, or counts that do not rise from budget to budget.
         """
         counts = tuple(round(value * n_pool) if value <= 1 else round(value) for value in self.budgets)
-        if counts[-1] > n_pool or counts[0] < 1 or len(set(counts)) < len(counts):
-            raise ConfigError("budgets", f"{self.budgets} of {n_pool} images are {counts}: too few or too many")
+        rising = all(one < other for one, other in itertools.pairwise(counts))
+        if counts[-1] > n_pool or counts[0] < 1 or not rising:
+            raise ConfigError(
+                "budgets", f"{self.budgets} of {n_pool} images are {counts}: too few, too many, or not rising"
+            )
         return counts
 
 

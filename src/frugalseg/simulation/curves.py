@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ class Curve:
         return pooled(self.scores.sum(axis=2), figure)
 
 
-def read_curves(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], start: str) -> list[Curve]:
-    """Curves from the keys and results of a ledger; strategies that lack a cell of a seed lack that seed.
+def read_curves(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], start: str, folder: Path) -> list[Curve]:
+    """Curves from the keys and results of the ledger in `folder`; strategies that lack a cell of a seed lack that seed.
 
     Raises
     ------
@@ -58,10 +59,10 @@ def read_curves(cells: Sequence[tuple[dict[str, Any], dict[str, Any]]], start: s
     """
     kinds = {tuple(sorted((name, key[name]) for name in key if name not in VARYING)) for key, _ in cells}
     if len(kinds) > 1:
-        raise InputError("ledger", "holds cells of different data, settings or devices, which cannot be compared")
+        raise InputError(folder, "holds cells of different data, settings or devices, which cannot be compared")
     images = {tuple(sorted(result["scores"])) for _, result in cells}
     if len(images) > 1:
-        raise InputError("ledger", "holds cells that were scored on different images")
+        raise InputError(folder, "holds cells that were scored on different images")
     found = {(key["strategy"], key["seed"], key["budget"]): result for key, result in cells}
     budgets = sorted({budget for _, _, budget in found})
     curves = []

@@ -18,6 +18,7 @@ from frugalseg.locking import training_lock
 from frugalseg.simulation.chain import START, Chain, play, pool_samples
 from frugalseg.simulation.config import Contender, SimulationConfig
 from frugalseg.simulation.curves import BASELINE, Comparison, Curve, compare, read_curves
+from frugalseg.suggest import COMPARING
 
 log = logging.getLogger(__name__)
 
@@ -69,20 +70,23 @@ def simulate(
     _check_contenders(contenders, config)
     dataset = open_dataset(data, subset=subset or ("train" if test_subset else None))
     held_out = () if test_subset else _held_out(dataset.labelled, data)
-    if test_subset and not open_dataset(data, subset=test_subset).labelled:
+    test = open_dataset(data, subset=test_subset) if test_subset else None
+    if test is not None and not test.labelled:
         raise InputError(data, f"has no annotated image in {test_subset!r} to compare networks on")
+    test_hash = None if test is None else test.content_hash()[:16]
     config.counts(len(pool_samples(dataset, config, held_out)))
     common = common_key(dataset.content_hash()[:16], config, test_subset)
-    check_results(out / LEDGER, common)
+    check_results(out / LEDGER, common, test_hash)
     if merged is not None:
         other = merged / LEDGER if (merged / LEDGER).is_dir() else merged
-        check_results(other, common)
+        check_results(other, common, test_hash)
         Ledger(out / LEDGER).merge(other)
     first = Chain(
         data=data.resolve(),
         subset=subset or ("train" if test_subset else None),
         test_subset=test_subset or subset,
         test_names=held_out,
+        test_hash=test_hash,
         contender=None,
         seed=0,
         config=config,
@@ -103,7 +107,7 @@ def simulate(
 
 def curves_of(out: Path) -> list[Curve]:
     """Curves of all that a simulation's ledger holds."""
-    return read_curves([(key, result) for key, result, _ in Ledger(out / LEDGER).cells()], START)
+    return read_curves([(key, result) for key, result, _ in Ledger(out / LEDGER).cells()], START, out / LEDGER)
 
 
 def compare_all(curves: Sequence[Curve], figure: str = "object_dice") -> list[Comparison]:
@@ -118,6 +122,8 @@ def _check_contenders(contenders: Sequence[Contender], config: SimulationConfig)
     if not contenders:
         raise ConfigError("strategies", "names none to play")
     for contender in contenders:
+        if config.members == 1 and contender.strategy in COMPARING:
+            raise ConfigError("members", f"{contender.name} compares networks: at least 2 are needed")
         try:
             contender.ensemble(config)
         except ValueError as error:
@@ -130,15 +136,19 @@ def common_key(data: str, config: SimulationConfig, test_subset: str | None) -> 
     return {"data": data, "settings": _settings(config, test_subset), "device": _device()}
 
 
-def check_results(ledger: Path, common: dict[str, Any]) -> None:
+def check_results(ledger: Path, common: dict[str, Any], test_hash: str | None = None) -> None:
     """Refuse to begin what could not be compared with the results that are there.
+
+    Results of older versions do not say which test images they were scored on.
 
     Raises
     ------
     InputError
-        The folder holds results with another `common_key`.
+        The folder holds results with another `common_key`, or of test images with another hash.
     """
-    for key, _, _ in Ledger(ledger).cells():
+    for key, result, _ in Ledger(ledger).cells():
+        if test_hash is not None and result.get("test", test_hash) != test_hash:
+            raise InputError(ledger, "holds results on test images that were others then; choose another folder")
         other = [name for name, value in common.items() if key.get(name) != value]
         if other:
             raise InputError(ledger, f"holds results of other {' and '.join(other)}; choose another folder")

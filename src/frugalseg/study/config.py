@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from frugalseg.ensemble.config import member_seed
 from frugalseg.simulation.config import FIRST_RULES, SimulationConfig
 from frugalseg.study.grid import EVERY, StudyCell
 from frugalseg.train.config import NetName, TrainConfig, setting
@@ -82,7 +83,7 @@ class StudyConfig:
             **FIRST_RULES,
             checkpoint_every=max(1, self.steps // 8),
             threads=self.threads,
-            seed=100 * seed + member,
+            seed=member_seed(seed, member),
         )
 
     def phase(self, training: str) -> QuantizeConfig | None:

@@ -89,7 +89,8 @@ class StudyCell:
         """The cell of a name; ``ValueError`` for what is none."""
         net, _, selection, training, networks, seed = name.split("/")
         cell = cls(net, selection, training, int(networks.removeprefix("x")), int(seed.removeprefix("seed-")))
-        if cell.name != name:
+        known = net in NETS and selection in (*SELECTIONS, EVERY) and training in TRAININGS
+        if cell.name != name or not known:
             raise ValueError(f"{name!r} is no name of a cell")
         return cell
 
@@ -100,9 +101,12 @@ class StudyCell:
         return replace(self, **{field: value})  # type: ignore[arg-type]
 
 
+NETS = ("lite", "fcn")
+
+
 def _cells(preset: str) -> Iterator[StudyCell]:
     numbers = (1, NETWORKS[preset])
-    for net, n_networks, seed in itertools.product(("lite", "fcn"), numbers, SEEDS):
+    for net, n_networks, seed in itertools.product(NETS, numbers, SEEDS):
         for selection in (*SELECTIONS, EVERY):
             trainings = TRAININGS if selection in CONTROLLED else TRAININGS[: 1 + len(QUANTIZED)]
             for training in trainings:

@@ -10,9 +10,10 @@ from frugalseg.suggest.cover import coverage, greedy_cover, similarity
 from frugalseg.suggest.pool import Ask, Pool
 from frugalseg.suggest.reasons import Suggestion, explain
 from frugalseg.suggest.scores import ImageScores, score_maps
-from frugalseg.suggest.strategies import STRATEGIES, suggest
+from frugalseg.suggest.strategies import COMPARING, STRATEGIES, suggest
 
 __all__ = [
+    "COMPARING",
     "STRATEGIES",
     "Ask",
     "ImageScores",

@@ -174,6 +174,9 @@ def _draw(places: NDArray[np.intp], ask: Ask) -> list[int]:
     return [int(index) for index in ask.generator().permutation(places)[: ask.k]]
 
 
+COMPARING = ("suggestive", "uncertainty", "bald")
+"""Those that ask how much networks differ: a single one differs from none, and all images would be equal."""
+
 STRATEGIES: Mapping[str, Strategy] = {
     "suggestive": suggestive,
     "uncertainty": uncertainty,

@@ -59,6 +59,9 @@ class TrainConfig:
         0.7, "pieces below this share of the median object's area rejoin a neighbour where the border is weak; 0: never"
     )
     fragment_edge: float = setting(0.3, "a border is weak where the mean core probability along it is above this")
+    opening_px: float = setting(
+        2.0, "radius of the opening that takes thin spurs off objects, pixels of the network's scale; 0: none"
+    )
     border_weight: float = setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = setting(True, "start from ImageNet weights where the network has them")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the convolutions")
@@ -72,7 +75,7 @@ class TrainConfig:
             "checkpoint_every": 0, "threads": 0, "seed": 0, "learning_rate": 0, "weight_decay": 0, "gap_factor": 0,
             "dice_factor": 0, "border_factor": 0, "elastic_px": 0, "stain": 0, "brightness": 0, "debris": 0, "zoom": 1,
             "encoder_rate": 0,
-            "small_factor": 1, "fragment": 0,
+            "small_factor": 1, "fragment": 0, "opening_px": 0,
         }  # fmt: skip
         for name, lowest in at_least.items():
             if not getattr(self, name) >= lowest:
@@ -85,7 +88,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
-        for name, highest in {"seed": 2**63 - 1, "threads": 1024, "image_scale": 16}.items():
+        for name, highest in {"seed": 2**63 - 1, "threads": 1024, "image_scale": 16, "opening_px": 64}.items():
             if (getattr(self, name) or 0) > highest:
                 raise ValueError(f"{name} must be at most {highest}, not {getattr(self, name)}")
 

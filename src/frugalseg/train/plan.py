@@ -152,10 +152,7 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
     """Derive the image scale and the debris size from the training objects' median diameter."""
     if config.net not in NETS:
         raise ConfigError("net", f"no network {config.net!r}")
-    try:
-        diameter = median_object_diameter([sample.labels for sample in loaded])
-    except ValueError:
-        diameter = math.nan
+    diameter = median_object_diameter([sample.labels for sample in loaded])
     if not math.isfinite(diameter) or diameter <= 0:
         raise InputError(dataset.root, "has no annotated object to learn from")
     scale = choose_scale(diameter, config)
@@ -176,6 +173,7 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
             min_confidence=config.min_confidence,
             fragment_area=round(config.fragment * median_area, 2),
             fragment_edge=config.fragment_edge,
+            opening_radius=config.opening_px,
         ),
         familiarity=_familiarity(loaded, scale),
     )

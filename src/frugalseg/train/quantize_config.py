@@ -57,6 +57,8 @@ class QuantizeConfig:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
         if self.entropy_factor and self.method != "lsq":
             raise ValueError(f"entropy_factor goes with the method lsq, not {self.method}")
+        if self.portions is not None and self.method not in ("inq", *CONTROLS):
+            raise ValueError(f"portions go with the method inq, not {self.method}")
         for name in ("warmup", "distillation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")

@@ -129,7 +129,7 @@ def _phase_config(source: TrainConfig, config: QuantizeConfig, draw: int) -> Tra
         steps=max(1, config.steps),
         learning_rate=config.learning_rate,
         warmup=config.warmup,
-        seed=source.seed + OTHER_PATCHES * (draw + 1),
+        seed=(source.seed + OTHER_PATCHES * (draw + 1)) % 2**63,
         validate_every=max(1, -(-config.steps // max(4, config.n_cycles))),
         checkpoint_every=0,
         weight_decay=source.weight_decay if config.weight_decay is None else config.weight_decay,

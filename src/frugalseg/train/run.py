@@ -71,6 +71,7 @@ def train(
     locked: bool = False,
     on_report: Callable[[Path], None] | None = None,
     n_notes: int = 0,
+    described: Sequence[str] | None = None,
 ) -> RunResult:
     """Train one network and leave a run folder that can predict.
 
@@ -98,6 +99,9 @@ def train(
     n_notes
         At least so many rows of metrics, most of them with the loss alone: how far a long run is. 0 for those of
         validations.
+    described
+        Names of the images that tell the scale, sizes of objects and how images look; the training images if not given.
+        Members of an ensemble share them, whatever each has drawn.
 
     Raises
     ------
@@ -115,7 +119,8 @@ def train(
     dataset = open_training_data(choice, config)
     chosen = choose_validation(dataset, config) if split is None else named(dataset, split)
     loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
-    card = build_card(dataset, loaded, config)
+    shown = loaded if described is None else load_samples(dataset, named(dataset, (described, ()))[0])
+    card = build_card(dataset, shown, config)
     plan = Plan(config, choice, dataset, *chosen, card, place)
     document = {"config": dataclasses.asdict(config), **plan.describe()}
     if start is not None:

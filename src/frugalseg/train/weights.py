@@ -146,7 +146,7 @@ def describe_source(path: Path) -> dict[str, str]:
 
 
 def licence_of(path: Path) -> str:
-    """Terms of a model's weights: a packed file's own, a run's those of what it began from.
+    """Terms of a model's weights: a packed file's own, a run's those of what it began from and of its teachers.
 
     What the images that a run learned from ask for nobody but its user knows.
     """
@@ -154,4 +154,7 @@ def licence_of(path: Path) -> str:
         return read_artifact(path).licence
     if not (path / CONFIG).exists():
         return NOT_STATED
-    return str((read_config(path).get("source") or {}).get("licence", NOT_STATED))
+    document = read_config(path)
+    learned_from = [document.get("source") or {}, *(document.get("teachers") or {}).get("runs", ())]
+    terms = dict.fromkeys(str(each["licence"]) for each in learned_from if "licence" in each)
+    return "; ".join(terms) or NOT_STATED
