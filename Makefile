@@ -116,4 +116,4 @@ docs: $(VENV)/group-docs
 	@echo "The documentation: $(abspath build/docs)/index.html"
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist web/node_modules src/frugalseg/server/static .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -114,6 +114,18 @@ class TestRefusals:
         assert {path.name: path.read_bytes() for path in overlays.iterdir()} == before
         assert (tmp_path / "links" / "a.png").is_symlink()
 
+    def test_masks_that_predict_did_not_write(
+        self, model_file: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "masks"
+        out.mkdir()
+        (out / "glands.png").write_bytes(b"drawn by hand")
+        self.check("glands.png: is no result of predict", capsys, model_file, folder, "--out", out)
+        assert [path.name for path in out.iterdir()] == ["glands.png"]
+        assert (out / "glands.png").read_bytes() == b"drawn by hand"
+        assert main(["predict", str(model_file), str(folder), "--out", str(tmp_path / "new")]) == 0
+        assert main(["predict", str(model_file), str(folder), "--out", str(tmp_path / "new")]) == 0, "its own, again"
+
     def test_a_name_that_is_no_text(self, model_file: Path, folder: Path, tmp_path: Path) -> None:
         (folder / "glands.png").rename(folder / os.fsdecode(b"bad\xff.png"))
         for words in (["predict", model_file, folder, "--out", tmp_path / "out"], ["data", "check", folder]):

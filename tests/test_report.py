@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from frugalseg.report import (
     TableSection,
     TextSection,
     contact_sheet,
+    curves,
     curves_png,
     encode_picture,
     overlay,
@@ -109,6 +111,22 @@ def test_curves_show_what_there_is() -> None:
     colours = {c for _, c in everything.convert("RGB").getcolors(1 << 20) or []}
     assert rgb("#0072B2") in colours
     assert nothing.convert("L").getextrema()[0] < 140  # the words that say so
+
+
+def test_scores_end_at_one_and_distances_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, tuple[float, float]] = {}
+    draw = curves._draw
+
+    def noted(axes: Any, title: str, series: Any) -> None:
+        draw(axes, title, series)
+        seen[title] = axes.get_ylim()
+
+    monkeypatch.setattr(curves, "_draw", noted)
+    figures = {"validation_object_f1": 0.5, "training_object_f1": 0.4, "validation_object_hausdorff": 60.0}
+    curves_png([{"step": step, "loss": 2.0, **figures} for step in (1, 2)])
+    scores = [limits for title, limits in seen.items() if title.startswith("Score")]
+    assert scores == [(0.0, 1.0)] * 2
+    assert all(limits[1] > 1 for title, limits in seen.items() if not title.startswith("Score"))
 
 
 def test_curves_are_the_same_every_time() -> None:

@@ -252,7 +252,8 @@ class Study:
             return scores
         if (row, mode) == (SHIPPED, PLAIN):
             rejector = fit_rejector(Candidates.joined(candidates))
-            FittedRejector(RESULTS / REJECTOR, rejector, cards[0].net, ("gland",), cards[0].scale).write()
+            card = dataclasses.replace(cards[0], class_names=("gland",), instances=rules[0])
+            FittedRejector.of(RESULTS / REJECTOR, rejector, card).write()
         judged = scores.setdefault(_title(mode, JUDGED), {})
         for place, fold in enumerate(self.chosen):
             settings = dataclasses.replace(rules[place], rejector=judges[place])

@@ -86,6 +86,18 @@ PARTS = (
         extra="wsi",
         purpose="slides as OME-Zarr",
     ),
+    Part(
+        name="PyArrow",
+        module="pyarrow",
+        extra="wsi",
+        purpose="`predict --formats parquet`, tables of a slide's objects",
+    ),
+    Part(
+        name="bioimageio.spec",
+        module="bioimageio",
+        extra="bioimageio",
+        purpose="`export --format bioimageio`",
+    ),
 )
 """Every optional part the code can use now."""
 

@@ -25,7 +25,7 @@ DOUBTED = 5.0
 CUT_FACTOR = 2.5
 """Objects that the image's edge cuts count as so many times larger than what is seen of them, where size matters."""
 
-MAX_OPENING_PX = 64
+MAX_OPENING_PX = 16
 """Largest radius of an opening."""
 
 
@@ -47,7 +47,8 @@ class InstanceSettings:
         shares the longest edge with, if the mean of the core map along that edge is above `fragment_edge`: a border
         that the network hardly saw does not make small objects. An area of 0 leaves all pieces apart.
     opening_radius
-        Objects are opened by a disc of so many pixels: what is thinner than the disc and sticks out goes. 0 leaves all.
+        Objects are opened by a disc of so many pixels: what is thinner than the disc and sticks out goes, and where two
+        parts that are large enough hang together by such a neck, each is an object. Below 1 nothing is opened.
     min_area
         Objects smaller than this many square pixels are debris and removed; those that the image's edge cuts are
         measured as if they were :data:`CUT_FACTOR` times larger, here and below.
@@ -273,7 +274,7 @@ def _edges(pieces: LabelMap, core_map: NDArray[np.float32]) -> dict[int, dict[in
 
 
 def tidy(labels: LabelMap, min_area: float, opening_radius: float = 0.0) -> LabelMap:
-    """Fill each object's holes, open it, drop objects below `min_area` pixels, number the rest 1…n in reading order.
+    """Fill each object's holes, open it, drop what is below `min_area` pixels, number the rest 1…n in reading order.
 
     Objects that the image's edge cuts may be :data:`CUT_FACTOR` times smaller.
     """
@@ -284,20 +285,21 @@ def tidy(labels: LabelMap, min_area: float, opening_radius: float = 0.0) -> Labe
         if box is None:
             continue
         filled = ndimage.binary_fill_holes(labels[box] == index)
-        if opening_radius > 0:
-            filled = _opened(filled, opening_radius, box, labels.shape)
-        if filled.sum() * (CUT_FACTOR if cut[index] else 1.0) < max(min_area, 1):
-            continue
-        free = result[box] == 0
-        result[box][filled & free & ((labels[box] == 0) | (labels[box] == index))] = next_label
-        next_label += 1
+        least = max(min_area, 1) / (CUT_FACTOR if cut[index] else 1.0)
+        for part in _opened(filled, opening_radius, box, labels.shape, least) if opening_radius >= 1 else [filled]:
+            if part.sum() < least:
+                continue
+            free = result[box] == 0
+            result[box][part & free & ((labels[box] == 0) | (labels[box] == index))] = next_label
+            next_label += 1
     return in_reading_order(result)
 
 
-def _opened(mask: Mask, radius: float, box: tuple[slice, ...], shape: tuple[int, ...]) -> Mask:
-    """The largest part of the opening of an object by a disc, or the object where it is thinner than the disc.
+def _opened(mask: Mask, radius: float, box: tuple[slice, ...], shape: tuple[int, ...], least: float) -> list[Mask]:
+    """Parts of the opening of an object by a disc: the largest, and others of at least so many pixels.
 
-    At the edges of an image of this shape the object goes on beyond, as far as the disc looks.
+    An object that is thinner than the disc stays as it is. At the edges of an image of this shape objects go on beyond,
+    as far as the disc looks.
     """
     reach = math.floor(radius)
     distances = np.arange(-reach, reach + 1) ** 2
@@ -309,11 +311,12 @@ def _opened(mask: Mask, radius: float, box: tuple[slice, ...], shape: tuple[int,
             lines[:reach] = lines[reach]
         if side.stop == length:
             lines[len(lines) - reach :] = lines[len(lines) - reach - 1]
-    inner = slice(reach, -reach or None)
-    parts, n = _components(ndimage.binary_opening(wide, disc)[inner, inner])
+    parts, n = _components(ndimage.binary_opening(wide, disc)[reach:-reach, reach:-reach])
     if n == 0:
-        return mask
-    return np.asarray(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+        return [mask]
+    areas = np.bincount(parts.ravel())
+    areas[0] = 0
+    return [parts == number for number in range(1, n + 1) if areas[number] >= least or number == areas.argmax()]
 
 
 def in_reading_order(labels: LabelMap) -> LabelMap:

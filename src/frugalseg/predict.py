@@ -214,12 +214,12 @@ def predict_files(
     Raises
     ------
     InputError
-        Before any work, pixel sizes that cannot be right; after the other images were done, those that could not be
-        decoded.
+        Before any work, pixel sizes that cannot be right, or label maps in the way that are no earlier results; after
+        the other images were done, those that could not be decoded.
     """
     sizes = [pixel_size_um or read_header(path).pixel_size_um for path in files]
     check_sizes(model.card, files, sizes, pixel_size_um)
-    outputs.folder.mkdir(parents=True, exist_ok=True)
+    _claim(outputs, files)
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     problems: list[Problem] = []
@@ -243,6 +243,22 @@ def predict_files(
     if problems:
         raise InputError.of(problems)
     return summaries
+
+
+def _claim(outputs: Outputs, files: Sequence[Path]) -> None:
+    """Make the folder of the results, and leave the mark of one; refuse to replace label maps in a folder without.
+
+    They may have been drawn by hand.
+    """
+    mark = outputs.folder / IMAGES_TABLE
+    if not mark.exists():
+        names = [f"{image_stem(path)}{suffix}" for path in files for suffix in {outputs.suffix, ".tiff"}]
+        there = [outputs.folder / name for name in names if (outputs.folder / name).exists()]
+        if there:
+            more = f", with {len(there) - 1} more" if len(there) > 1 else ""
+            raise InputError(there[0], f"is no result of predict{more}, and would be overwritten; choose another --out")
+        outputs.folder.mkdir(parents=True, exist_ok=True)
+        write_text(mark, "")
 
 
 def compare_with_training(card: ModelCard, image: Image, scale: float) -> dict[str, Any]:

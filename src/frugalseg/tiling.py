@@ -33,10 +33,12 @@ def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
 def pad(image: NDArray[Scalar], stride: int) -> NDArray[Scalar]:
     """Pad (H, W, …) to the right and below by repeating the last pixel, to multiples of `stride`."""
     height, width = image.shape[:2]
-    bottom, right = -height % stride, -width % stride
-    if not (bottom or right):
+    full_height, full_width = padded_size(height, width, stride)
+    if (full_height, full_width) == (height, width):
         return image
-    return np.pad(image, ((0, bottom), (0, right)) + ((0, 0),) * (image.ndim - 2), mode="edge")
+    return np.pad(
+        image, ((0, full_height - height), (0, full_width - width)) + ((0, 0),) * (image.ndim - 2), mode="edge"
+    )
 
 
 def tiles(height: int, width: int, *, core_px: int, halo_px: int, stride: int) -> Iterator[Tile]:

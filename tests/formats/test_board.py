@@ -75,8 +75,20 @@ def test_regions_and_what_is_ignored() -> None:
     drawn.region(box(0, 0, 1, 1))
     found = drawn.finish()
     assert found.window is None
-    assert np.count_nonzero(found.labels == 1) == 9
+    assert np.count_nonzero(found.labels == 1) == 4
     assert (found.labels[0, 0], found.labels[0, 1], found.labels[3, 3]) == (0, -1, 0)
+    drawn = board()
+    drawn.draw(box(4, 4, 3, 3), None, None)
+    drawn.draw(box(8, 0, 2, 2), None, None)
+    drawn.region(box(2, 2, 4, 4))
+    drawn.region(box(0, 0, 1, 1))
+    found = drawn.finish()
+    assert np.count_nonzero(found.labels == 1) == 4, "as where the region is one rectangle"
+    assert set(np.unique(found.labels)) == {-1, 0, 1}
+    assert found.notes == (
+        "x: 1 object is covered by later ones, or cut by the window, in part",
+        "x: 1 object is covered by later ones, or outside the window, and is left out",
+    )
     drawn = board()
     drawn.region(box(-5, -5, 50, 50))
     assert drawn.finish().window is None

@@ -57,6 +57,23 @@ def test_jobs_run_one_after_the_other_whatever_number_of_supervisors(
     assert diary(project) == [line for job in jobs for line in (f"begin {job}", f"end {job}")]
 
 
+def test_an_unexpected_error_ends_nothing(
+    project: Project, queue: JobQueue, supervisors: list[Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = Supervisor.look, []
+
+    def looked(self: Supervisor) -> None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise RuntimeError("nobody thought of this")
+        look(self)
+
+    monkeypatch.setattr(Supervisor, "look", looked)
+    job = queue.add("suggest", {"steps": 2}, "page").id
+    supervise(project, supervisors)
+    wait_for(project, job, "done")
+
+
 def test_nothing_is_started_for_commands(project: Project, queue: JobQueue, supervisors: list[Supervisor]) -> None:
     queue.add("train", {}, "command line")
     after = queue.add("suggest", {}, "page").id

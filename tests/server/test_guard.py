@@ -184,6 +184,13 @@ def test_the_opened_address_gives_a_cookie_and_loses_its_token(shared_project: P
     assert TOKEN not in browser.get("/api/project").text
 
 
+@pytest.mark.parametrize("others", ['foo={"a":1}', "flag", "a b=1", "x=\xe9", f"frugalseg_{PORT + 1}=other"])
+def test_cookies_of_other_programs_do_not_matter(shared_project: Project, others: str) -> None:
+    for cookies in (f"{others}; frugalseg_{PORT}={TOKEN}", f"frugalseg_{PORT}={TOKEN}; {others}"):
+        browser = make_client(shared_project, cookie=cookies.encode("latin-1"))
+        assert browser.get("/api/project").status_code == 200, cookies
+
+
 def test_a_cookie_alone_changes_nothing(shared_project: Project) -> None:
     browser = make_client(shared_project, cookie=f"frugalseg_{PORT}={TOKEN}")
     for method, path in WRITES:

@@ -16,7 +16,7 @@ from shapely.geometry import shape
 import frugalseg.streaming.run as run_module
 from frugalseg.cli import main
 from frugalseg.engines.testing import DarknessEngine
-from frugalseg.errors import InputError
+from frugalseg.errors import FrugalsegError, InputError
 from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import write_image
 from frugalseg.instances import InstanceSettings
@@ -206,6 +206,54 @@ def test_an_output_that_is_gone_is_made_again(whole, tmp_path):
     assert contents(tmp_path / "copy") == contents(out)
 
 
+def test_an_earlier_summary_does_not_speak_for_other_outputs(whole, tmp_path, monkeypatch):
+    """Killed between its outputs, a second run has replaced some of the first one's; its work folder is thrown away."""
+    image, _, out, summary = whole
+    folder = shutil.copytree(out, tmp_path / "copy")
+    other = dataclasses.replace(CARD, instances=InstanceSettings(min_area=9000))
+
+    def killed(*_):
+        raise StoppedHere
+
+    monkeypatch.setattr(run_module, "summary_of", killed)
+    with pytest.raises(StoppedHere):
+        segment_slide([DarknessEngine()], other, ArraySlide(image, 0.5), "x", folder, StreamSettings(workers=1))
+    monkeypatch.undo()
+    shutil.rmtree(folder / "x.work")
+    assert run(image, folder, resume=True) == summary
+    assert contents(folder) == contents(out)
+
+
+@pytest.mark.parametrize("stage", ["objects", "label map"])
+def test_a_damaged_file_of_the_work_is_named_or_made_again(whole, tmp_path, stage):
+    image, _, out, summary = whole
+
+    def stop(now, done, total):
+        if now == stage and done >= min(2, total - 1):
+            raise StoppedHere
+
+    with pytest.raises(StoppedHere):
+        run(image, tmp_path, report=stop)
+    work = tmp_path / "x.work"
+    if stage == "objects":
+        damaged = [path for path in (work / "tiles").iterdir() if path.stat().st_size > 3000]
+        kept = {path: path.read_bytes() for path in damaged}
+        for path in damaged:
+            path.write_bytes(b"junk")
+        shutil.rmtree(work / "objects", ignore_errors=True)
+        with pytest.raises(FrugalsegError, match=r"tiles.*\.zst: is damaged, or gone; delete it"):
+            run(image, tmp_path, resume=True)
+        for path in kept:
+            path.unlink()
+    else:
+        painted = list((work / "labels").iterdir())
+        assert painted
+        for path in painted:
+            path.write_bytes(b"junk")
+    assert run(image, tmp_path, resume=True) == summary
+    assert contents(tmp_path) == contents(out)
+
+
 def test_workers_do_not_change_the_bytes(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "_FEW_BLOCKS", 0)
     run(whole[0], tmp_path, StreamSettings(workers=2))
@@ -298,6 +346,8 @@ def test_command(tmp_path, capsys):
         ("--region 1,2,0,9", "above 0"),
         ("--region 9000,0,9,9", "outside"),
         ("--tta", "not for whole slides"),
+        ("--no-overlays", "not for whole slides"),
+        ("--format tiff", "not for whole slides"),
         ("--pixel-size 90", "times apart"),
     ],
 )

@@ -14,7 +14,8 @@ import pytest
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map, write_image, write_label_map
 from frugalseg.instances import InstanceSettings
-from frugalseg.rejector import FEATURES, Candidates, Rejector
+from frugalseg.model_files import ModelCard
+from frugalseg.rejector import FEATURES, KEEP_ALL, Candidates, Rejector
 from frugalseg.train import folds
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config
@@ -137,6 +138,18 @@ class TestFolds:
             with pytest.raises(InputError, match=r"rejector\.json: "):
                 FittedRejector.read(tmp_path)
 
+    def test_objects_by_other_rules_are_not_judged(self, tmp_path: Path) -> None:
+        card = ModelCard("lite", ("gland",), 0.5, None, 120.0, InstanceSettings(core_threshold=0.6, opening_radius=2.0))
+        FittedRejector.of(tmp_path / REJECTOR, KEEP_ALL, card).write()
+        read = FittedRejector.read(tmp_path)
+        read.check(card)
+        larger = dataclasses.replace(card.instances, min_area=300, fragment_area=2000)
+        read.check(dataclasses.replace(card, instances=larger))  # sizes go with the objects
+        other = dataclasses.replace(card.instances, opening_radius=0.0)
+        with pytest.raises(InputError, match="by other rules: opening_radius 2 and not 0"):
+            read.check(dataclasses.replace(card, instances=other))
+        dataclasses.replace(read, rules={}).check(dataclasses.replace(card, instances=other))  # of an older version
+
     def test_each_fold_is_judged_by_what_the_others_have_taught(
         self, tiny: TrainConfig, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -190,15 +203,21 @@ class TestFolds:
     def test_a_rejector_learns_what_is_not_annotated(self, tiny: TrainConfig, discs: Path, tmp_path: Path) -> None:
         """Small discs look like large ones and are not annotated: the network finds many, the rejector fewer."""
         config = dataclasses.replace(
-            tiny, steps=20, validate_every=20, patch_px=64, image_scale=1.0, learning_rate=6e-3, min_confidence=0.0
+            tiny,
+            steps=20,
+            validate_every=20,
+            patch_px=64,
+            image_scale=1.0,
+            learning_rate=6e-3,
+            min_confidence=0.0,
         )
-        document = train_folds(config, DataChoice(discs), tmp_path / "cv", 2)
+        document = train_folds(config, DataChoice(discs), tmp_path / "cv", 3)
         before, after = document["pooled"], document["with_rejector"]["pooled"]
         assert before["n_objects_pred"] > 1.2 * before["n_objects_truth"]
         assert after["object_f1"] > before["object_f1"] + 0.1
         weights = dict(zip(FEATURES, FittedRejector.read(tmp_path / "cv").rejector.weights, strict=True))
         assert weights["log_area"] > 0
-        assert document["with_rejector"]["by_fold"][0]["n_images"] == 3
+        assert document["with_rejector"]["by_fold"][0]["n_images"] == 2
 
     def test_without_groups_a_warning_says_so(
         self, one_step: TrainConfig, coloured_squares: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

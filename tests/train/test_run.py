@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shutil
 import threading
@@ -16,10 +17,10 @@ from frugalseg.cli import main
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map, write_label_map
 from frugalseg.locking import training_lock
-from frugalseg.model_files import read_card
+from frugalseg.model_files import CARD, read_card
 from frugalseg.nets import build_net
 from frugalseg.train.config import PRESETS, TrainConfig
-from frugalseg.train.folder import read_config, read_metrics
+from frugalseg.train.folder import CONFIG, read_config, read_metrics
 from frugalseg.train.run import train
 from frugalseg.train.weights import load_net
 
@@ -179,6 +180,15 @@ class TestResume:
         with pytest.raises(ConfigError, match=f"^{name}: is {value}, but the run to resume in .* has ") as caught:
             train(changed, glands, tmp_path, resume=True)
         assert caught.value.exit_code == 2
+
+    def test_of_a_version_that_lacked_a_setting(self, tiny: TrainConfig, glands: Path, tmp_path: Path) -> None:
+        train(tiny, glands, tmp_path / "run")
+        (tmp_path / "run" / CARD).unlink()
+        document = json.loads((tmp_path / "run" / CONFIG).read_text())
+        del document["config"]["opening_px"]
+        (tmp_path / "run" / CONFIG).write_text(json.dumps(document))
+        train(tiny, glands, tmp_path / "run", resume=True)
+        assert read_card(tmp_path / "run").instances.opening_radius == tiny.opening_px
 
     def test_with_other_data(self, tiny: TrainConfig, glands: Path, tmp_path: Path) -> None:
         data, out = tmp_path / "data", tmp_path / "run"

@@ -70,11 +70,6 @@ class ArtifactSizes:
         return sum(tensor.n_values for tensor in self.tensors)
 
     @property
-    def bits_per_value(self) -> float:
-        """Stored bits a weight over all tensors, float ones included, header and graph not; 0 without weights."""
-        return 8 * sum(tensor.stored_bytes for tensor in self.tensors) / max(self.n_values, 1)
-
-    @property
     def ratio_to_float32(self) -> float:
         """How many times smaller the file is than its weights in float32."""
         return _FLOAT32_BYTES * self.n_values / self.file_bytes

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     paths = [resolve_model(path) for path in (args.model, *args.member)]
     slides, others = divide_inputs(args.images)
     if slides:
-        settings = slide_settings(args)
+        settings = slide_settings(args, alone=not others)
     else:
         refuse_slide_flags(args)
     files = find_images(others) if others or not slides else []

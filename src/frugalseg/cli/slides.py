@@ -25,8 +25,8 @@ def configure_slides(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--glass", action="store_true", help="run the network on glass too")
 
 
-def slide_settings(args: argparse.Namespace) -> StreamSettings:
-    """Settings of slides from the arguments.
+def slide_settings(args: argparse.Namespace, *, alone: bool) -> StreamSettings:
+    """Settings of slides from the arguments; `alone` if there are no plain images, which take more flags.
 
     Raises
     ------
@@ -38,6 +38,8 @@ def slide_settings(args: argparse.Namespace) -> StreamSettings:
     from frugalseg.streaming.run import StreamSettings
 
     refused = [("--tta", args.tta), ("--probabilities", args.probabilities)]
+    if alone:
+        refused += [("--no-overlays", args.no_overlays), ("--format", args.format != "png")]
     problems = [Problem(flag, "is not for whole slides") for flag, given in refused if given]
     if problems:
         raise InputError.of(problems)
@@ -114,7 +116,7 @@ def run_slides(
             settings,
             pixel_size_um=args.pixel_size,
             check_size=lambda path, size: check_sizes(model.card, [path], [size], args.pixel_size),
-            model_key=[*files_key(list(models)), args.precision, args.engine, args.device],
+            model_key=[*files_key(list(models)), *(engine.how for engine in model.engines)],
             resume=args.resume,
             report=report,
         )

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "unusable": {each.name: each.unusable_reason for each in images if not each.usable}
         | {each.name: each.unusable_reason for each in slides if not each.usable},
         "slides": {each.name: _slide(each, images) for each in slides},
-        "pool": len(project.pool()),
+        "pool": sum(each.may_be_suggested for each in project.images()),
         "labelled": len(project.labelled()) + len(project.not_drawn()),
         "validation": len(validation),
         "validation_to_annotate": [

@@ -19,6 +19,8 @@ class Engine(Protocol):
         Heights and widths given to :meth:`run` are multiples of this.
     halo_px
         Radius of the network's receptive field.
+    how
+        Library, precision and device, such as ``openvino int8``: others give other bytes.
     """
 
     @property
@@ -26,6 +28,9 @@ class Engine(Protocol):
 
     @property
     def halo_px(self) -> int: ...
+
+    @property
+    def how(self) -> str: ...
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probability maps (N, C + 2, H, W) of images (N, H, W, 3), colours 0-255."""

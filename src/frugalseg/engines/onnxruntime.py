@@ -18,7 +18,7 @@ class OnnxRuntimeEngine:
     def __init__(self, artifact: Artifact, member: int = 0, *, precision: Precision = "fp32", threads: int = 0) -> None:
         if precision == "bf16":
             raise ConfigError("precision", "ONNX Runtime has no bf16 on processors; choose int8 or fp32")
-        self._artifact = artifact
+        self._artifact, self._how = artifact, f"onnxruntime {precision}"
         weights = artifact.members[member]
         content = int8_model(artifact, weights)[0] if precision == "int8" else float_model(artifact, weights)
         options = onnxruntime.SessionOptions()
@@ -33,6 +33,10 @@ class OnnxRuntimeEngine:
     @property
     def halo_px(self) -> int:
         return self._artifact.halo_px
+
+    @property
+    def how(self) -> str:
+        return self._how
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._run(images, [OUTPUT])[0]

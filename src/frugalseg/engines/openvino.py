@@ -63,7 +63,7 @@ class OpenVinoEngine:
         threads: int = 0,
         digest: str | None = None,
     ) -> None:
-        self._stride, self._halo_px = artifact.stride, artifact.halo_px
+        self._stride, self._halo_px, self._how = artifact.stride, artifact.halo_px, f"openvino {precision}"
         self._compiled = _compile(artifact, member, precision, threads, digest)
         self._request: Any = None
 
@@ -74,6 +74,10 @@ class OpenVinoEngine:
     @property
     def halo_px(self) -> int:
         return self._halo_px
+
+    @property
+    def how(self) -> str:
+        return self._how
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._request is None:

@@ -22,6 +22,7 @@ class DarknessEngine:
 
     stride = 8
     halo_px = 8
+    how = "darkness"
 
     def __init__(self, sharpness: float = 6.0) -> None:
         self.sharpness = sharpness

@@ -33,6 +33,10 @@ class TorchEngine:
     def halo_px(self) -> int:
         return self.net.halo_px
 
+    @property
+    def how(self) -> str:
+        return f"torch {'bf16' if self.bf16 else 'fp32'} {next(self.net.parameters()).device.type}"
+
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self.describe(images)[0]
 

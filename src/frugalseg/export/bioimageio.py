@@ -243,8 +243,9 @@ Objects: foreground probability (1 - background) above {settings.threshold:g}; c
 (1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; pieces below
 {settings.fragment_area:g} square pixels rejoin the neighbour with which they share the longest edge, if the
 mean of that product along it is above {settings.fragment_edge:g}. Holes are filled, and each object is opened by
-a disc with a radius of {settings.opening_radius:g} pixels. Objects below {settings.debris_area:g} square pixels
-are debris, {judged}.
+a disc with a radius of {settings.opening_radius:g} pixels (below 1: not at all; what is thinner throughout stays;
+objects go on beyond the image's edge); parts that are no debris are objects each. Objects below
+{settings.debris_area:g} square pixels are debris, {judged}.
 Where size matters, objects that the image's edge cuts count as {CUT_FACTOR:g} times larger.
 `frugalseg predict` does this.
 

@@ -67,7 +67,7 @@ class Board:
         """What has been drawn, with warnings about what was lost. The board is used up."""
         window = self._window()
         if self._regions.size and window is None and not self._regions.all():
-            self._pixels[~self._regions & (self._pixels == 0)] = UNKNOWN
+            self._pixels[~self._regions] = UNKNOWN
         if self._ignored.size:
             self._pixels[self._ignored & (self._pixels == 0)] = UNKNOWN
         drawn = outside_unknown(self._pixels, window)

@@ -93,6 +93,10 @@ class Supervisor:
                 if str(error) != said:
                     said = str(error)
                     log.warning("jobs: %s", said)
+            except Exception as error:  # whatever it is, jobs that wait must not wait for the next start
+                if str(error) != said:
+                    said = str(error)
+                    log.exception("jobs: unexpected; trying again")
 
     @contextlib.contextmanager
     def _only_one(self) -> Iterator[bool]:

@@ -186,6 +186,11 @@ class ProjectImage:
         """Whether its current annotation is complete."""
         return self.annotation is not None and self.annotation.complete
 
+    @property
+    def may_be_suggested(self) -> bool:
+        """Whether a suggestion may take it: usable, not annotated, and not drawn for validation, as far as is known."""
+        return self.usable and not self.annotated and self.role in (None, "pool")
+
 
 @dataclass(frozen=True)
 class Added:

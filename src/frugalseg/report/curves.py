@@ -79,7 +79,7 @@ def _draw(axes: Axes, title: str, series: Mapping[str, list[tuple[float, float]]
     axes.set_xlabel("step")
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if title == "Validation score":
+    if title.startswith("Score"):
         axes.set_ylim(min(0.0, *(value for points in series.values() for _, value in points)), 1.0)
     else:
         axes.set_ylim(bottom=0)

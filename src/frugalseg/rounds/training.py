@@ -173,8 +173,8 @@ def _settings(
 
 def _check_same(current: Round, settings: dict[str, Any]) -> None:
     for name, value in settings.items():
-        if current.settings.get(name) != value and name != "threads":
-            before = current.settings.get(name)
+        before = current.settings.get(name, value)  # a round of a version without the setting goes on with it
+        if before != value and name != "threads":
             raise ConfigError(
                 name, f"is {value}, but the interrupted round {current.number} has {before}; use the same, or --abandon"
             )

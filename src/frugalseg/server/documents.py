@@ -61,7 +61,7 @@ def project_document(project: Project) -> Document:
         "n_slides": len(slides),
         "first_run": not images and not slides,
         "n_annotated": sum(each.role != "validation" and each.annotated for each in usable),
-        "n_pool": len(project.pool()),
+        "n_pool": sum(each.may_be_suggested for each in usable),
         "n_validation": len(validation),
         "n_validation_annotated": sum(each.annotated for each in validation),
         "n_unusable": len(images) - len(usable),

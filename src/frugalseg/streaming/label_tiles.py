@@ -68,7 +68,7 @@ def paint(
     for (row, column), members in _members(index):
         tile = Rect(column, row, column + 1, row + 1)
         name = tile_name(0, row, column)
-        if not labels.has(name):
+        if labels.get(name) is None:  # not there, or damaged
             labels.put(name, {"labels": _painted(plan, tile, members, index, objects)})
         below.add((row, column))
         advance(1)
@@ -76,7 +76,7 @@ def paint(
         above = {(row // 2, column // 2) for row, column in below}
         for row, column in sorted(above):
             name = tile_name(level, row, column)
-            if not labels.has(name):
+            if labels.get(name) is None:  # not there, or damaged
                 labels.put(name, {"labels": _halved(plan, labels, level, row, column)})
         below = above
 

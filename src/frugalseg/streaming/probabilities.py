@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from frugalseg.arrays import Image, ProbabilityMap
 from frugalseg.engines import Engine
+from frugalseg.errors import InputError
 from frugalseg.instances import foreground
 from frugalseg.slides import SlideView
 from frugalseg.streaming.pixels import CachedView
@@ -153,25 +154,27 @@ def stored_parts(plan: SlidePlan, store: ArrayStore) -> Iterator[tuple[Tile, Par
     for tile in plan.tiles:
         arrays = store.get(tile.name)
         if arrays is None:
-            raise DamagedStoreError(tile)
+            raise _damaged(store, tile)
         yield tile, Parts(*(arrays[name] for name in Parts._fields))
 
 
-class DamagedStoreError(Exception):
-    """A tile that was written before cannot be read again."""
-
-    def __init__(self, tile: Tile) -> None:
-        super().__init__(tile.name)
-        self.tile = tile
+def _damaged(store: ArrayStore, tile: Tile) -> InputError:
+    return InputError(store.path(tile.name), "is damaged, or gone; delete it and go on by --resume")
 
 
 def window_maps(plan: SlidePlan, store: ArrayStore, window: Rect) -> ProbabilityMap:
-    """Probability map (C + 2, H, W) of a window; background where nothing was run, and outside the frame."""
+    """Probability map (C + 2, H, W) of a window; background where nothing was run, and outside the frame.
+
+    Raises
+    ------
+    InputError
+        A tile of the plan is gone, or damaged.
+    """
     result: ProbabilityMap | None = None
     for tile in plan.tiles_of(window):
         arrays = store.get(tile.name)
         if arrays is None:
-            continue
+            raise _damaged(store, tile)
         kept = arrays[MAPS]
         if result is None:
             result = np.zeros((len(kept) + 1, window.height, window.width), dtype=np.float32)

@@ -29,7 +29,7 @@ from frugalseg.streaming.looks import compare_with_training
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
 from frugalseg.streaming.plan import Rect, SlidePlan, halo_for, make_plan
-from frugalseg.streaming.probabilities import DamagedStoreError, run_network, stored_parts
+from frugalseg.streaming.probabilities import run_network, stored_parts
 from frugalseg.streaming.stitch import Components, join
 from frugalseg.streaming.store import Arrays
 from frugalseg.streaming.summary import SUMMARY, summary_of, written_summary
@@ -124,6 +124,7 @@ def segment_slide(
     with clock.span("label map"):
         paint(plan, index, work.objects, work.labels, advance=_counter(report, "label map", 0))
     found = Findings(name, out, slide, plan, size_um, card.class_names, index, work.objects, work.labels, work.tiles)
+    (out / f"{name}{SUMMARY}").unlink(missing_ok=True)  # of an earlier run, whose outputs are now replaced
     _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
     summary |= compare_with_training(view, plan, card.familiarity)
@@ -272,11 +273,7 @@ def _stitching_stage(plan: SlidePlan, work: WorkFolder, instances: InstanceSetti
     arrays = work.stitched.get("components")
     if arrays is None:
         report("stitching", 0, 1)
-        try:
-            components = join(plan, stored_parts(plan, work.tiles))
-        except DamagedStoreError as error:
-            reason = "a file in it is damaged; delete that file and go on by --resume"
-            raise InputError(work.tiles.folder / f"{error.tile.name}.zst", reason) from None
+        components = join(plan, stored_parts(plan, work.tiles))
         skip = are_debris(components, instances) | enclosed(plan, work.tiles, components, instances)
         arrays = {
             "boxes": components.boxes,

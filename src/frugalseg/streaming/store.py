@@ -42,7 +42,7 @@ class ArrayStore:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name; it is not read."""
-        return self._path(name).exists()
+        return self.path(name).exists()
 
     def names(self) -> set[str]:
         """Of all files that are there."""
@@ -51,7 +51,7 @@ class ArrayStore:
     def put(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a set of arrays; the same arrays make the same bytes."""
         content = serialise({key: np.ascontiguousarray(arrays[key]) for key in sorted(arrays)})
-        write_bytes(self._path(name), zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content))
+        write_bytes(self.path(name), zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(content))
 
     def get(self, name: str) -> Arrays | None:
         """A set of arrays, not to be changed; None where there is none, or a damaged one."""
@@ -60,7 +60,7 @@ class ArrayStore:
                 self._cache.move_to_end(name)
                 return self._cache[name]
         try:
-            content = zstandard.ZstdDecompressor().decompress(self._path(name).read_bytes())
+            content = zstandard.ZstdDecompressor().decompress(self.path(name).read_bytes())
             arrays: Arrays = parse(content)
         except (FileNotFoundError, zstandard.ZstdError, SafetensorError):
             return None
@@ -74,7 +74,8 @@ class ArrayStore:
             while len(self._cache) > 1 and sum(map(_n_bytes, self._cache.values())) > self._cache_bytes:
                 self._cache.popitem(last=False)
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """The file of this name."""
         return self.folder / f"{name}{_SUFFIX}"
 
 

@@ -88,7 +88,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
-        for name, highest in {"seed": 2**63 - 1, "threads": 1024, "image_scale": 16, "opening_px": 64}.items():
+        for name, highest in {"seed": 2**63 - 1, "threads": 1024, "image_scale": 16, "opening_px": 16}.items():
             if (getattr(self, name) or 0) > highest:
                 raise ValueError(f"{name} must be at most {highest}, not {getattr(self, name)}")
 

@@ -90,7 +90,9 @@ def check_same(out: Path, document: dict[str, Any]) -> None:
     for part in ("config", "quantize"):
         old = before.get(part, {})
         for name, value in json.loads(json.dumps(document.get(part, {}))).items():
-            if old.get(name) != value:
+            if old and name not in old:
+                log.info("%s: the run was begun by a version without this setting; it goes on with %s", name, value)
+            elif old.get(name) != value:
                 raise ConfigError(name, f"is {value}, but the run to resume in {out} has {old.get(name)}")
     old, new = (each.get("source") or {} for each in (before, document))
     if old.get("sha256") != new.get("sha256"):

@@ -6,8 +6,8 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class FittedRejector:
         The file it lies in.
     scale
         Factor from image pixels to the network's.
+    rules
+        How objects were cut apart; empty for rejectors of older versions.
     """
 
     path: Path
@@ -71,6 +73,12 @@ class FittedRejector:
     net: str
     class_names: tuple[str, ...]
     scale: float
+    rules: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: Path, rejector: Rejector, card: ModelCard) -> FittedRejector:
+        """One fitted to objects of networks with this card."""
+        return cls(path, rejector, card.net, card.class_names, card.scale, _rules(card.instances))
 
     @classmethod
     def read(cls, path: Path) -> FittedRejector:
@@ -87,20 +95,26 @@ class FittedRejector:
             if type(value["format"]) is not int or value["format"] != REJECTOR_FORMAT:
                 raise InputError(file, f"has another format than {REJECTOR_FORMAT}, the one this version reads")
             names = tuple(map(str, value["class_names"]))
-            return cls(file, Rejector.from_document(value), str(value["net"]), names, float(value["scale"]))
+            rules = {str(name): float(number) for name, number in value.get("rules", {}).items()}
+            return cls(file, Rejector.from_document(value), str(value["net"]), names, float(value["scale"]), rules)
         except FileNotFoundError:
             reason = "no such file; 'frugalseg train --folds' makes one where it finds enough objects"
             raise InputError(file, reason) from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(file, f"not a readable rejector ({type(error).__name__}: {error})") from None
 
     def write(self) -> None:
         """Write the file."""
-        kind = {"net": self.net, "class_names": list(self.class_names), "scale": self.scale}
+        kind = {
+            "net": self.net,
+            "class_names": list(self.class_names),
+            "scale": self.scale,
+            "rules": dict(self.rules),
+        }
         write_json(self.path, {"format": REJECTOR_FORMAT, **kind, **self.rejector.to_document()})
 
     def check(self, card: ModelCard) -> None:
-        """Refuse a model whose objects are of another kind: another network, other classes, another scale.
+        """Refuse a model whose objects are of another kind: another network, other classes, another scale, other rules.
 
         Raises
         ------
@@ -114,6 +128,18 @@ class FittedRejector:
             raise InputError(
                 self.path, f"was fitted at the scale {self.scale:.3g}, the model works at {card.scale:.3g}"
             )
+        now = _rules(card.instances)
+        if other := [name for name, value in self.rules.items() if now.get(name) != value]:
+            told = ", ".join(f"{name} {self.rules[name]:g} and not {now.get(name, math.nan):g}" for name in other)
+            raise InputError(self.path, f"was fitted to objects cut apart by other rules: {told}")
+
+
+RULES = ("threshold", "border_weight", "core_threshold", "fragment_edge", "opening_radius")
+"""Settings of objects that do not go with their size."""
+
+
+def _rules(settings: InstanceSettings) -> dict[str, float]:
+    return {name: float(getattr(settings, name)) for name in RULES}
 
 
 def train_folds(
@@ -173,7 +199,7 @@ def train_folds(
     try:
         card = read_card(fold_paths[0])
         rejector = fit_rejector(Candidates.joined(candidates))
-        FittedRejector(out / REJECTOR, rejector, card.net, card.class_names, card.scale).write()
+        FittedRejector.of(out / REJECTOR, rejector, card).write()
         judged = [
             {name: each.scores for name, each in _score_fold(folder, config, fold, dataset, judge).items()}
             for folder, fold, judge in zip(fold_paths, held_out_by_fold, map(fit_rejector, others), strict=True)

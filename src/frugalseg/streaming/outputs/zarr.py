@@ -29,12 +29,11 @@ def write_zarr(found: Findings) -> None:
     part = found.tiles.folder.parent / f"{found.path.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     root = zarr.open_group(part, mode="w", zarr_format=2)
-    has_image = _write_image(found, root)
+    _write_image(found, root)
     labels = root.create_group("labels")
     labels.attrs.update({"labels": [LABELS]})
     _write_labels(found, labels.create_group(LABELS))
-    if has_image:
-        root.attrs.update({"multiscales": [_multiscales(found, found.name)], "omero": _omero()})
+    root.attrs.update({"multiscales": [_multiscales(found, found.name)], "omero": _omero()})
     _replace(part, found.path)
 
 
@@ -50,7 +49,7 @@ def _replace(new: Path, path: Path) -> None:
         os.replace(new, path)
 
 
-def _write_image(found: Findings, root: Any) -> bool:
+def _write_image(found: Findings, root: Any) -> None:
     sizes = level_sizes(found.plan)
     arrays = [_array(root, str(level), (3, height, width), np.uint8, _WHITE) for level, (width, height) in
               enumerate(sizes)]  # fmt: skip
@@ -67,7 +66,6 @@ def _write_image(found: Findings, root: Any) -> bool:
         for row, column in sorted(present):
             area = _area(row, column, sizes[level])
             _put(arrays[level], row, column, _averaged(arrays[level - 1], area))
-    return True
 
 
 def _pixels(found: Findings, area: Rect) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
