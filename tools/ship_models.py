@@ -1,13 +1,15 @@
 """The models that come with the package: packed from finished runs, measured as users run them, their cards' tables.
 
     python tools/ship_models.py pack NAME DATA RUN… [--half-floats]     # models/FILE.fseg, with ranges for INT8
+    python tools/ship_models.py add NAME DATA RUN…      # more networks for an ensemble
     python tools/ship_models.py rules NAME              # the same file with the present rules of objects
     python tools/ship_models.py judge NAME FILE         # the same file with a rejector of false objects
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
-`pack` takes INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training images look
-get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the training
-images and on test part A (and B where it is), without and with averaging at test time, and writes models/figures.json.
+`pack` and `add` take INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training
+images look get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the
+training images and on test part A (and B where it is), without and with averaging at test time, and writes
+models/figures.json.
 """
 
 from __future__ import annotations
@@ -54,18 +56,21 @@ LICENCE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("pack", "rules", "judge", "measure"):
+    for name in ("pack", "add", "rules", "judge", "measure"):
         command = commands.add_parser(name)
         command.add_argument("name", choices=MODELS)
         if name == "rules":
             continue
         command.add_argument("rejector" if name == "judge" else "data", type=Path)
-        if name == "pack":
+        if name in ("pack", "add"):
             command.add_argument("run", type=Path, nargs="+")
+        if name == "pack":
             command.add_argument("--half-floats", action="store_true")
     args = parser.parse_args()
     if args.command == "pack":
         pack(FOLDER / MODELS[args.name], args.data, args.run, args.half_floats)
+    elif args.command == "add":
+        add(FOLDER / MODELS[args.name], args.run)
     elif args.command == "rules":
         rules(FOLDER / MODELS[args.name])
     elif args.command == "judge":
@@ -80,8 +85,23 @@ def pack(path: Path, data: Path, runs: list[Path], half_floats: bool) -> None:
     if half_floats:
         packed = with_half_floats(packed)
     packed = dataclasses.replace(packed, card=dataclasses.replace(packed.card, class_names=("gland",)))
-    artifact = _with_familiarity(packed, data)
-    artifact, found = calibrate(artifact, calibration_images(runs[0], artifact), advance=print)
+    _write_calibrated(path, _with_familiarity(packed, data), runs[0])
+
+
+def add(path: Path, runs: list[Path]) -> None:
+    """Put more networks into the file; its card stays."""
+    before, more = read_artifact(path), pack_runs(runs, licence=LICENCE)
+    alike = {"net": lambda each: each.card.net, "scale": lambda each: each.card.scale, "graph": lambda each: each.graph}
+    for name, part in alike.items():
+        if part(before) != part(more):
+            raise SystemExit(f"{runs[0]}: another {name} than that of {path}")
+    both = [*before.provenance["members"], *more.provenance["members"]]
+    artifact = dataclasses.replace(before, members=(*before.members, *more.members), provenance={"members": both})
+    _write_calibrated(path, artifact, runs[0])
+
+
+def _write_calibrated(path: Path, artifact: Artifact, run: Path) -> None:
+    artifact, found = calibrate(artifact, calibration_images(run, artifact), advance=print)
     print(
         f"{path}: {write_artifact(path, artifact):,} bytes; INT8 agrees in {100 * found.agreement:.2f} % of the pixels"
     )
