@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from frugalseg.instances import InstanceSettings, object_classes, object_confidences, separate, tidy
+from frugalseg.instances import MAX_OPENING_PX, InstanceSettings, object_classes, object_confidences, separate, tidy
+from frugalseg.train.config import TrainConfig
 
 
 def maps(front, border=None, n_classes=1):
@@ -287,6 +288,11 @@ class TestOpening:
                 assert np.array_equal(ndimage.binary_opening(after, disc), after)
             else:
                 assert np.array_equal(after, before)
+
+    def test_training_allows_what_objects_allow(self):
+        TrainConfig(opening_px=MAX_OPENING_PX)
+        with pytest.raises(ValueError, match="opening_px must be at most"):
+            TrainConfig(opening_px=MAX_OPENING_PX + 0.1)
 
     @pytest.mark.parametrize("radius", [-1, 17])
     def test_impossible_settings_are_refused(self, radius):

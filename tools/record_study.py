@@ -57,7 +57,7 @@ from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CHECKPOINTS, CONFIG, read_config
 from frugalseg.train.folds import REJECTOR, FittedRejector, candidates_of
 from frugalseg.train.lesson import Lesson
-from frugalseg.train.plan import DataChoice, load_samples, open_training_data
+from frugalseg.train.plan import DataChoice, cutting_rules, load_samples, open_training_data
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
 from frugalseg.train.run import train
@@ -222,13 +222,7 @@ class Study:
     def _rules(self, card: ModelCard) -> InstanceSettings:
         """The present rules of objects, whatever they were when the network was trained."""
         median_area = card.instances.min_area / self.config.debris
-        return dataclasses.replace(
-            card.instances,
-            core_threshold=self.config.core_threshold,
-            fragment_area=self.config.fragment * median_area,
-            fragment_edge=self.config.fragment_edge,
-            opening_radius=self.config.opening_px,
-        )
+        return dataclasses.replace(card.instances, **cutting_rules(self.config, median_area))
 
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
         """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""

@@ -40,6 +40,7 @@ from frugalseg.segmentation import resize_image
 from frugalseg.shipped import MODELS
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folds import FittedRejector
+from frugalseg.train.plan import cutting_rules
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "models"
@@ -116,17 +117,10 @@ def judge(path: Path, rejector: Path) -> None:
 
 def rules(path: Path) -> None:
     """Make objects as a model would that were trained today; everything else stays."""
-    artifact, now = read_artifact(path), TrainConfig()
+    artifact = read_artifact(path)
     card = artifact.card
     median_area = math.pi / 4 * (card.object_diameter_px * card.scale) ** 2
-    changed = dataclasses.replace(
-        card.instances,
-        core_threshold=now.core_threshold,
-        fragment_area=round(now.fragment * median_area, 2),
-        fragment_edge=now.fragment_edge,
-        opening_radius=now.opening_px,
-    )
-    _write_with(path, artifact, changed)
+    _write_with(path, artifact, dataclasses.replace(card.instances, **cutting_rules(TrainConfig(), median_area)))
 
 
 def _write_with(path: Path, artifact: Artifact, instances: InstanceSettings) -> None:

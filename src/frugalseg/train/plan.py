@@ -167,16 +167,23 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
         pixel_size_um=dataset.pixel_size_um,
         object_diameter_px=round(diameter, 2),
         instances=InstanceSettings(
-            core_threshold=config.core_threshold,
             border_weight=config.border_weight,
             min_area=round(min_area, 2),
             min_confidence=config.min_confidence,
-            fragment_area=round(config.fragment * median_area, 2),
-            fragment_edge=config.fragment_edge,
-            opening_radius=config.opening_px,
+            **cutting_rules(config, median_area),
         ),
         familiarity=_familiarity(loaded, scale),
     )
+
+
+def cutting_rules(config: TrainConfig, median_area: float) -> dict[str, Any]:
+    """What :class:`InstanceSettings` are told of cutting objects apart, for a median object of so many pixels."""
+    return {
+        "core_threshold": config.core_threshold,
+        "fragment_area": round(config.fragment * median_area, 2),
+        "fragment_edge": config.fragment_edge,
+        "opening_radius": config.opening_px,
+    }
 
 
 def _familiarity(loaded: Sequence[LoadedSample], scale: float) -> Familiarity | None:
