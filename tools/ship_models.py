@@ -143,7 +143,7 @@ def measure(name: str, data: Path) -> None:
     artifact, totals = read_artifact(path), inspect_model(path)["totals"]
     parts = [part for part in ("train", "testA", "testB") if (data / part).is_dir()]
     scores = {
-        f"{part}{', averaged' if averaged else ''}": _score(name, data / part, averaged)
+        f"{part}{', averaged' if averaged else ''}": score(name, data / part, averaged)
         for part in parts
         for averaged in (False, True)
         if part != "train" or not averaged
@@ -155,20 +155,24 @@ def measure(name: str, data: Path) -> None:
         "members": len(artifact.members),
         "mean_bits": totals["mean_bits"],
         "seeds": [member["config"]["seed"] for member in artifact.provenance["members"]],
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
         "scores": scores,
     }
     write_json(FIGURES, figures)
     _write_table(path.with_suffix(".md"), figures[name])
+    told = "; ".join(f"{part} {shown(row)}" for part, row in scores.items() if part.startswith("testA"))
+    note_in_ledger(f"`predict {name}`, `evaluate`; the shipped file", told)
+
+
+def note_in_ledger(what: str, told: str) -> None:
+    """A line of the ledger of all figures on test part A."""
     with LEDGER.open("a", encoding="utf-8") as stream:
-        told = "; ".join(f"{part} {_figures(row)}" for part, row in scores.items() if part.startswith("testA"))
-        stream.write(
-            f"| {datetime.date.today()} | {_commit()} | `predict {name}`, `evaluate`; the shipped file | {told} |\n"
-        )
+        stream.write(f"| {datetime.date.today()} | {commit()} | {what} | {told} |\n")
 
 
-def _score(name: str, folder: Path, averaged: bool) -> dict[str, float]:
+def score(name: str, folder: Path, averaged: bool) -> dict[str, float]:
+    """Figures of a model on the images of a folder by `frugalseg predict` and `evaluate`."""
     with tempfile.TemporaryDirectory() as work:
         images = [str(path) for path in sorted(folder.glob("*.png")) if "_anno" not in path.name]
         began = time.monotonic()
@@ -184,14 +188,15 @@ def _run(*arguments: str) -> None:
         raise SystemExit(code)
 
 
-def _figures(row: dict[str, float]) -> str:
+def shown(row: dict[str, float]) -> str:
+    """Figures as tables have them."""
     f1, dice = (f"{row[key]:.3f}".lstrip("0") for key in ("object_f1", "object_dice"))
     return f"{f1} / {dice} / {row['object_hausdorff']:.1f}"
 
 
 def _write_table(card: Path, figures: dict[str, Any]) -> None:
     rows = "\n".join(
-        f"| {part} | {_figures(row)} | {row['seconds_an_image']:.2f} |" for part, row in figures["scores"].items()
+        f"| {part} | {shown(row)} | {row['seconds_an_image']:.2f} |" for part, row in figures["scores"].items()
     )
     table = (
         f"{figures['bytes']:,} bytes, {figures['members']} network(s) of seeds {', '.join(map(str, figures['seeds']))},"
@@ -204,7 +209,8 @@ def _write_table(card: Path, figures: dict[str, Any]) -> None:
     write_text(card, f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
