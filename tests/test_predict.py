@@ -9,18 +9,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from packed_nets import packed_net, settled_net
+from safetensors.numpy import load_file
 
-from frugalseg.artifact import write_artifact
+from frugalseg.artifact import Artifact, write_artifact
 from frugalseg.cli import main
 from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import write_image
 from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import STATE_VARIABLE
+from frugalseg.stain import measure_stain
 from frugalseg.synthetic import synthetic_glands
 
 
@@ -31,8 +34,12 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = [synthetic_glands(seed, height=160, width=192).image for seed in range(10)]
     known = learn_familiarity([appearance(resize_image(image, artifact.card.scale)) for image in images])
     path = tmp_path_factory.mktemp("model") / "net.fseg"
-    write_artifact(path, dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, familiarity=known)))
+    write_artifact(path, replace_card(artifact, familiarity=known))
     return path
+
+
+def replace_card(artifact: Artifact, **changes: Any) -> Artifact:
+    return dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, **changes))
 
 
 @pytest.fixture
@@ -71,6 +78,25 @@ def test_a_model_that_knows_no_images_says_nothing_of_them(folder: Path, tmp_pat
     model = load_model([path], precision="fp32", threads=1)
     summaries = predict_files(model, find_images([folder]), Outputs(tmp_path / "out", overlays=False))
     assert [set(summary) for summary in summaries] == [{"image", "n_objects", "foreground"}] * 2
+
+
+def test_another_stain_changes_little_unless_it_is_kept(tmp_path: Path) -> None:
+    artifact = packed_net(settled_net("lite"), "lite")
+    image = synthetic_glands(3, height=160, width=192).image
+    stain = measure_stain([resize_image(image, artifact.card.scale)])
+    write_artifact(tmp_path / "net.fseg", replace_card(artifact, stain=stain))
+    write_image(tmp_path / "images" / "known.png", image)
+    other = (255 * (image / 255) ** [1.5, 0.6, 1.4]).round().astype(np.uint8)
+    write_image(tmp_path / "images" / "other.png", other)
+    command = ["predict", tmp_path / "net.fseg", tmp_path / "images", "--probabilities", "--precision", "fp32"]
+
+    def difference(name: str, *flags: str) -> float:
+        assert main([*map(str, command), "--out", str(tmp_path / name), *flags]) == 0
+        folder = tmp_path / name / "probabilities"
+        known, found = (load_file(folder / f"{each}.safetensors") for each in ("known", "other"))
+        return float(np.mean([np.abs(known[key] - found[key]).mean() for key in known]))
+
+    assert difference("matched") < difference("kept", "--no-stain-matching") / 3
 
 
 def test_the_terms_of_the_weights_are_shown_at_the_first_use(

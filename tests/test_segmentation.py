@@ -5,7 +5,16 @@ import pytest
 
 from frugalseg.engines.testing import DarknessEngine
 from frugalseg.instances import InstanceSettings
-from frugalseg.segmentation import probability_map, resize_image, resize_labels, segment, to_full_size
+from frugalseg.segmentation import (
+    mean_map,
+    network_image,
+    probability_map,
+    resize_image,
+    resize_labels,
+    segment,
+    to_full_size,
+)
+from frugalseg.stain import measure_stain
 
 
 class Lopsided(DarknessEngine):
@@ -78,6 +87,29 @@ def test_tta_also_averages_over_scales():
     plain = segment([engine], image, scale=0.5, settings=InstanceSettings())
     assert found.labels.max() == plain.labels.max() == 2
     assert ((found.labels > 0) == (plain.labels > 0)).mean() > 0.98
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_an_image_of_another_stain_is_seen_in_the_training_images(tta):
+    """Darkness is all that this engine sees: pale dye hides every object from it, until the stain is brought back."""
+    image = np.where(picture() > 100, 245, 70).astype(np.uint8)
+    pale = (255 * (image / 255) ** 0.5).round().astype(np.uint8)
+    stain = measure_stain([image])
+    rules = InstanceSettings(min_area=20)
+    engine = DarknessEngine()
+    assert segment([engine], pale, scale=1.0, settings=rules, tta=tta).labels.max() == 0
+    found = segment([engine], pale, scale=1.0, settings=rules, stain=stain, tta=tta)
+    assert found.labels.max() == 2
+    seen = mean_map([engine], image, 1.0, tta)
+    np.testing.assert_allclose(mean_map([engine], pale, 1.0, tta, stain), seen, atol=0.05)
+    assert np.abs(mean_map([engine], pale, 1.0, tta) - seen).max() > 0.3
+
+
+def test_stain_is_measured_at_the_scale_of_the_network():
+    image = picture()
+    stain = measure_stain([resize_image(image, 0.5)])
+    assert np.array_equal(network_image(image, 0.5, stain), resize_image(image, 0.5))
+    assert np.array_equal(network_image(image, 0.5, None), resize_image(image, 0.5))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.37, 1.6])

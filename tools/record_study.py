@@ -132,11 +132,11 @@ class Study:
             for name, sums in document["scores"].items():
                 print(f"  {name}: {_figures(np.array(list(sums.values())))}", flush=True)
 
-    def _folder(self, row: str, fold: int) -> Path:
+    def folder(self, row: str, fold: int) -> Path:
         return self.work / row.replace(" ", "-") / f"fold-{fold}"
 
     def _network(self, row: str, fold: int) -> Path:
-        folder = self._folder(row, fold)
+        folder = self.folder(row, fold)
         if (folder / CARD).exists():
             steps = read_config(folder)["config"]["steps"]
             if steps != self._config(row).steps:
@@ -195,13 +195,13 @@ class Study:
 
     def _code_bits(self, row: str) -> float | None:
         """Bits that a code holds on the mean, over all folds; None for float weights."""
-        tensors = [tensor for fold in self.chosen for tensor in to_codes(load_net(self._folder(row, fold))[0]).values()]
+        tensors = [tensor for fold in self.chosen for tensor in to_codes(load_net(self.folder(row, fold))[0]).values()]
         n_codes = sum(tensor.codes.size for tensor in tensors)
         return sum(code_entropy(tensor.codes) * tensor.codes.size for tensor in tensors) / n_codes if n_codes else None
 
     def _maps(self, row: str, fold: int, mode: str) -> Path:
         """Probability maps of the fold's held-out images, in half precision."""
-        folder = self._folder(row, fold)
+        folder = self.folder(row, fold)
         file = folder / f"{mode}.npz".replace(" ", "-")
         if not file.exists():
             net, card = load_net(folder)
@@ -219,25 +219,25 @@ class Study:
             for sample in load_samples(self.dataset, self.folds[fold][1]):
                 yield sample.name, maps[sample.name].astype(np.float32), sample.labels
 
-    def _rules(self, card: ModelCard) -> InstanceSettings:
+    def rules(self, card: ModelCard) -> InstanceSettings:
         """The present rules of objects, whatever they were when the network was trained."""
         median_area = card.instances.min_area / self.config.debris
         return dataclasses.replace(card.instances, **cutting_rules(self.config, median_area))
 
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
         """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""
-        cards = [read_card(self._folder(row, fold)) for fold in self.chosen]
+        cards = [read_card(self.folder(row, fold)) for fold in self.chosen]
         candidates = []
-        rules = [self._rules(card) for card in cards]
+        rules = [self.rules(card) for card in cards]
         scores: dict[str, dict[str, list[float]]] = {mode: {}}
         for place, fold in enumerate(self.chosen):
             parts = []
             for name, maps, truth in self._held_out(row, fold, mode):
-                scores[mode][name] = _score(maps, truth, rules[place])
+                scores[mode][name] = score_maps(maps, truth, rules[place])
                 parts.append(candidates_of(maps, truth, rules[place]))
                 for variant, changes in VARIANTS.items() if row in (BASE, SHIPPED) else ():
                     other = dataclasses.replace(rules[place], **changes)
-                    scores.setdefault(_title(mode, variant), {})[name] = _score(maps, truth, other)
+                    scores.setdefault(_title(mode, variant), {})[name] = score_maps(maps, truth, other)
             candidates.append(Candidates.joined(parts))
         try:
             judges = [fit_rejector(_all_but(candidates, place)) for place in range(len(cards))]
@@ -252,7 +252,7 @@ class Study:
         for place, fold in enumerate(self.chosen):
             settings = dataclasses.replace(rules[place], rejector=judges[place])
             for name, maps, truth in self._held_out(row, fold, mode):
-                judged[name] = _score(maps, truth, settings)
+                judged[name] = score_maps(maps, truth, settings)
         return scores
 
 
@@ -264,7 +264,7 @@ def _all_but(parts: Sequence[Candidates], left_out: int) -> Candidates:
     return Candidates.joined([each for index, each in enumerate(parts) if index != left_out])
 
 
-def _score(maps: ProbabilityMap, truth: Any, settings: InstanceSettings) -> list[float]:
+def score_maps(maps: ProbabilityMap, truth: Any, settings: InstanceSettings) -> list[float]:
     found = objects_of(maps, truth.shape[0], truth.shape[1], settings)
     return score_image(found.labels, truth).as_list()
 
@@ -316,14 +316,14 @@ def _table(
     bits: Mapping[str, float | None],
 ) -> list[str]:
     """A line for each row and way to make objects; the last column is the difference from `reference`."""
-    grades = _grades()
+    grades = names_by_grade()
     titles = ("network", "bits in a code", "objects", "all: F1 / Dice / Hausdorff", "benign", "malignant")
     lines = [
         f"| {' | '.join(titles)} | malignant: Dice less the first row's |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (row, mode), sums in found.items():
-        cells = [_shown([sums[name] for name in names if name in sums]) for names in grades.values()]
+        cells = [figures_of([sums[name] for name in names if name in sums]) for names in grades.values()]
         names = [name for name in grades["malignant"] if name in sums]
         change = "" if reference is None or sums == reference else _change(sums, reference, names)
         held = bits[row]
@@ -334,7 +334,7 @@ def _table(
 def held_out_figures(rows: Mapping[str, str]) -> dict[str, str]:
     """F1 / Dice / Hausdorff of held-out patients, for those of `rows` (any key: name of a row) that were run."""
     scores = {each["row"]: each["scores"][PLAIN] for each in _documents() if each["mode"] == PLAIN}
-    return {key: _shown(list(scores[row].values())) for key, row in rows.items() if row in scores}
+    return {key: figures_of(list(scores[row].values())) for key, row in rows.items() if row in scores}
 
 
 def _documents() -> list[dict[str, Any]]:
@@ -343,7 +343,7 @@ def _documents() -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def _grades() -> dict[str, list[str]]:
+def names_by_grade() -> dict[str, list[str]]:
     """Names of the images of each grade, as their results keep them."""
     path = RESULTS / GRADES
     grades: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
@@ -351,7 +351,7 @@ def _grades() -> dict[str, list[str]]:
     return {"all": list(grades), **apart}
 
 
-def _shown(sums: Sequence[Sequence[float]]) -> str:
+def figures_of(sums: Sequence[Sequence[float]]) -> str:
     f1, dice, hausdorff = _figures(np.array(sums))
     return f"{_short(f1)} / {_short(dice)} / {hausdorff:.1f}"
 

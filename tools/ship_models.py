@@ -3,13 +3,14 @@
     python tools/ship_models.py pack NAME DATA RUN… [--half-floats]     # models/FILE.fseg, with ranges for INT8
     python tools/ship_models.py add NAME DATA RUN…      # more networks for an ensemble
     python tools/ship_models.py rules NAME              # the same file with the present rules of objects
+    python tools/ship_models.py stain NAME DATA         # the same file with the stain that images are brought to
     python tools/ship_models.py judge NAME FILE         # the same file with a rejector of false objects
     python tools/ship_models.py measure NAME DATA       # predict and evaluate, a line of the ledger, the card's table
 
 `pack` and `add` take INQ or LSQ runs that were trained on DATA. Runs of a version that did not keep how its training
-images look get that from DATA. `measure` runs the very file through `frugalseg predict` and `frugalseg evaluate` on the
-training images and on test part A (and B where it is), without and with averaging at test time, and writes
-models/figures.json.
+images look, or are stained, get that from DATA. `measure` runs the very file through `frugalseg predict` and
+`frugalseg evaluate` on the training images and on test part A (and B where it is), without and with averaging at test
+time, and writes models/figures.json.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from frugalseg.export import calibrate, pack_runs
 from frugalseg.export.calibration import calibration_images
 from frugalseg.export.packing import with_half_floats
 from frugalseg.familiarity import appearance, learn_familiarity
-from frugalseg.images import load_sample, open_dataset
+from frugalseg.images import open_dataset
 from frugalseg.inspection import inspect_model
 from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import MODELS
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folds import FittedRejector
-from frugalseg.train.plan import cutting_rules
+from frugalseg.train.plan import cutting_rules, load_samples, training_stain
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "models"
@@ -57,7 +58,7 @@ LICENCE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("pack", "add", "rules", "judge", "measure"):
+    for name in ("pack", "add", "rules", "stain", "judge", "measure"):
         command = commands.add_parser(name)
         command.add_argument("name", choices=MODELS)
         if name == "rules":
@@ -74,6 +75,8 @@ def main() -> None:
         add(FOLDER / MODELS[args.name], args.run)
     elif args.command == "rules":
         rules(FOLDER / MODELS[args.name])
+    elif args.command == "stain":
+        stain(FOLDER / MODELS[args.name], args.data)
     elif args.command == "judge":
         judge(FOLDER / MODELS[args.name], args.rejector)
     else:
@@ -86,7 +89,7 @@ def pack(path: Path, data: Path, runs: list[Path], half_floats: bool) -> None:
     if half_floats:
         packed = with_half_floats(packed)
     packed = dataclasses.replace(packed, card=dataclasses.replace(packed.card, class_names=("gland",)))
-    _write_calibrated(path, _with_familiarity(packed, data), runs[0])
+    _write_calibrated(path, _with_looks(packed, data), runs[0])
 
 
 def add(path: Path, runs: list[Path]) -> None:
@@ -128,13 +131,23 @@ def _write_with(path: Path, artifact: Artifact, instances: InstanceSettings) -> 
     print(f"{path}: {write_artifact(path, artifact):,} bytes")
 
 
-def _with_familiarity(artifact: Artifact, data: Path) -> Artifact:
-    if artifact.card.familiarity is not None:
+def stain(path: Path, data: Path) -> None:
+    """Bring images to the training images' stain; everything else stays."""
+    artifact = _with_looks(read_artifact(path), data)
+    print(f"{path}: {write_artifact(path, artifact):,} bytes; {artifact.card.stain}")
+
+
+def _with_looks(artifact: Artifact, data: Path) -> Artifact:
+    """With what the card lacks of how the training images look."""
+    card = artifact.card
+    if card.familiarity is not None and card.stain is not None:
         return artifact
     dataset = open_dataset(data, subset="train")
-    images = (load_sample(dataset, sample).image for sample in dataset.labelled)
-    known = learn_familiarity([appearance(resize_image(image, artifact.card.scale)) for image in images])
-    return dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, familiarity=known))
+    loaded = load_samples(dataset, dataset.labelled)
+    known = learn_familiarity([appearance(resize_image(each.image, card.scale)) for each in loaded])
+    found = training_stain(loaded, card.scale)
+    card = dataclasses.replace(card, familiarity=card.familiarity or known, stain=card.stain or found)
+    return dataclasses.replace(artifact, card=card)
 
 
 def measure(name: str, data: Path) -> None:

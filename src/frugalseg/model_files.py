@@ -14,6 +14,7 @@ from frugalseg.errors import InputError
 from frugalseg.familiarity import Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.quant import QuantSpec
+from frugalseg.stain import Stain
 
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
@@ -45,6 +46,8 @@ class ModelCard:
         How the weights are quantized; None for float weights.
     familiarity
         How the training images look; None where there were too few to say.
+    stain
+        What images' stain is brought to before the network sees them; None leaves it.
     """
 
     net: str
@@ -55,6 +58,7 @@ class ModelCard:
     instances: InstanceSettings
     quantization: QuantSpec | None = None
     familiarity: Familiarity | None = None
+    stain: Stain | None = None
 
     def __post_init__(self) -> None:
         for name in ("scale", "pixel_size_um", "object_diameter_px"):
@@ -82,6 +86,11 @@ def read_familiarity(document: dict[str, Any]) -> Familiarity:
         tuple(tuple(map(float, row)) for row in values["precision"]),
         float(values["threshold"]),
     )
+
+
+def read_stain(document: dict[str, Any]) -> Stain:
+    """What ``dataclasses.asdict`` gave and JSON brought back; ``ValueError`` or ``TypeError`` for anything else."""
+    return Stain(tuple(map(float, document["level"])), tuple(map(float, document["spread"])))
 
 
 def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:
@@ -117,6 +126,8 @@ def read_card(folder: Path) -> ModelCard:
             document["quantization"] = QuantSpec.from_document(document["quantization"])
         if document.get("familiarity") is not None:
             document["familiarity"] = read_familiarity(document["familiarity"])
+        if document.get("stain") is not None:
+            document["stain"] = read_stain(document["stain"])
         document["class_names"] = tuple(document["class_names"])
         return ModelCard(**document)
     except FileNotFoundError:

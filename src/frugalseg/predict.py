@@ -229,14 +229,15 @@ def predict_files(
         except InputError as error:
             problems += error.problems
             continue
-        scale = model.card.scale_for(size_um)
-        found = segment(model.engines, image, scale=scale, settings=model.card.instances, tta=tta)
+        card = model.card
+        scale = card.scale_for(size_um)
+        found = segment(model.engines, image, scale=scale, settings=card.instances, stain=card.stain, tta=tta)
         name = image_stem(path)
         _write(outputs, name, image, found)
-        objects = list(object_rows(name, found, model.card, size_um))
+        objects = list(object_rows(name, found, card, size_um))
         rows += objects
         summary = {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
-        summaries.append(summary | compare_with_training(model.card, image, scale))
+        summaries.append(summary | compare_with_training(card, image, scale))
         advance()
     write_text(outputs.folder / TABLE, as_csv(rows))
     write_text(outputs.folder / IMAGES_TABLE, _plain_csv(summaries))

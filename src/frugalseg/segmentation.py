@@ -14,6 +14,7 @@ from scipy import ndimage
 from frugalseg.arrays import Image, LabelMap, ProbabilityMap
 from frugalseg.engines import Engine
 from frugalseg.instances import InstanceSettings, foreground, object_classes, separate_judged
+from frugalseg.stain import Stain, curves_for, recolour
 from frugalseg.tiling import pad, tiles
 
 Label = TypeVar("Label", np.int32, np.bool_)
@@ -44,6 +45,12 @@ def resize_image(image: Image, scale: float) -> Image:
     if (height, width) == image.shape[:2]:
         return image
     return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR))
+
+
+def network_image(image: Image, scale: float, stain: Stain | None) -> Image:
+    """What a network is given of an image: resized by `scale`, its stain brought to `stain` unless that is None."""
+    small = resize_image(image, scale)
+    return recolour(small, curves_for(stain, [small]))
 
 
 def resize_labels(labels: NDArray[Label], height: int, width: int) -> NDArray[Label]:
@@ -134,7 +141,13 @@ def _run(engine: Engine, image: Image, tta: bool) -> ProbabilityMap:
 
 
 def segment(
-    engines: Sequence[Engine], image: Image, *, scale: float, settings: InstanceSettings, tta: bool = False
+    engines: Sequence[Engine],
+    image: Image,
+    *,
+    scale: float,
+    settings: InstanceSettings,
+    stain: Stain | None = None,
+    tta: bool = False,
 ) -> Segmented:
     """Segment an image of any size; several engines are an ensemble whose probabilities are averaged.
 
@@ -148,12 +161,14 @@ def segment(
         Factor from the image's pixels to the network's.
     settings
         How probabilities become objects.
+    stain
+        What the image's stain is brought to; None leaves it.
     tta
         Average over turns, mirrored turns and three scales: 25 times the work. A rejector, which was fitted to maps
         that are not averaged, is not asked then.
     """
     settings = replace(settings, rejector=None) if tta else settings
-    return objects_of(mean_map(engines, image, scale, tta), image.shape[0], image.shape[1], settings)
+    return objects_of(mean_map(engines, image, scale, tta, stain), image.shape[0], image.shape[1], settings)
 
 
 def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings: InstanceSettings) -> Segmented:
@@ -167,12 +182,15 @@ def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings:
     )
 
 
-def mean_map(engines: Sequence[Engine], image: Image, scale: float, tta: bool) -> ProbabilityMap:
+def mean_map(
+    engines: Sequence[Engine], image: Image, scale: float, tta: bool, stain: Stain | None = None
+) -> ProbabilityMap:
     """The mean of all engines' maps (C + 2, H, W) at `scale`, with `tta` over turns and scales, too."""
+    curves = curves_for(stain, [resize_image(image, scale)])
     total: ProbabilityMap | None = None
     factors = TTA_SCALES if tta else TTA_SCALES[:1]
     for factor in factors:
-        small = resize_image(image, scale * factor)
+        small = recolour(resize_image(image, scale * factor), curves)
         for engine in engines:
             maps = probability_map(engine, small, tta=tta)
             if total is None:

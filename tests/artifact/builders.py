@@ -20,6 +20,7 @@ from frugalseg.model_files import ModelCard
 from frugalseg.quant.spec import METHODS, Granularity, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout, Codes, QuantizedTensor
 from frugalseg.rejector import Rejector
+from frugalseg.stain import Stain
 
 DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
@@ -44,6 +45,7 @@ def card() -> ModelCard:
         ),
         quantization=QuantSpec("inq", 5, float_layers=("head.*",)),
         familiarity=familiarity(),
+        stain=Stain((-0.5, 0.25, -1.0), (0.5, 0.625, 0.75)),
     )
 
 

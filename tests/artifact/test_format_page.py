@@ -48,9 +48,9 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 
 def test_every_key_is_on_the_page() -> None:
-    described = (*document._KEYS, *document._SINCE_2, *document._FAMILIARITY, *document._INSTANCES, *document._WEIGHT)
-    described = (*described, *document._FRAGMENTS, *document._OPENING, "rejector", *document._REJECTOR)
-    for key in (*described, "per_byte", *METHODS, *coding.CODINGS):
+    described = (*document._KEYS, *document._SINCE, *document._STAIN, *document._FAMILIARITY, *document._WEIGHT)
+    described = (*described, *document._INSTANCES, *document._FRAGMENTS, *document._OPENING, *document._REJECTOR)
+    for key in (*described, "rejector", "per_byte", *METHODS, *coding.CODINGS):
         assert f"`{key}`" in PAGE, key
 
 

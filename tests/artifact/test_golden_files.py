@@ -43,8 +43,8 @@ def test_a_golden_file_gives_what_was_put_into_it(path: Path) -> None:
     content = content_of(read_artifact(path))
     for key in ("instances", "quantization"):  # what later versions added has its default
         content["card"][key] = {name: content["card"][key][name] for name in expected["card"][key]}
-    if "familiarity" not in expected["card"]:
-        assert content["card"].pop("familiarity") is None
+    for key in {"familiarity", "stain"} - {*expected["card"]}:
+        assert content["card"].pop(key) is None
     assert content == expected
     sizes = read_sizes(path)
     assert (
@@ -86,13 +86,13 @@ SMALLEST = Artifact(
     graph=b"ONNX",
 )
 DOCUMENT = (
-    '{"class_names":["gland"],"familiarity":null,"format":5,"graph":"plain","halo_px":16,'
+    '{"class_names":["gland"],"familiarity":null,"format":6,"graph":"plain","halo_px":16,'
     '"instances":{"border_weight":1.0,"core_threshold":0.5,"fragment_area":0.0,"fragment_edge":0.0,"min_area":8.0,"min_confidence":0.0,"opening_radius":0.0,"rejector":null,"threshold":0.5},'
     '"licence":"CC0-1.0",'
     '"members":[{"activations":{},"weights":[{"axes":[],"bits":3,"coding":"plain","levels":"inq","name":"w",'
     '"shape":[2,2],"view":[2,2]}]}],'
     '"net":"fcn","normalisation":{"divisor":128.0,"mean":127.0},"object_diameter_px":60.0,"pixel_size_um":null,'
-    '"provenance":{},"quantization":null,"scale":1.0,"stride":8}'
+    '"provenance":{},"quantization":null,"scale":1.0,"stain":null,"stride":8}'
 )
 HEADER = (
     '{"0/b":{"data_offsets":[4,12],"dtype":"F32","shape":[2]},'
@@ -101,7 +101,7 @@ HEADER = (
     '"__metadata__":{"frugalseg":"' + DOCUMENT.replace('"', '\\"') + '","sha256":"DIGEST"},'
     '"graph":{"data_offsets":[14,18],"dtype":"U8","shape":[4]}}'
 )
-DIGEST = "fd06728bb6b7308b40cb903fc04071678b64190dbe775b8dabfaf424c62a14d4"
+DIGEST = "8cf36330e366f4c32766d6b68ae53f8a1a1972a2a873e3fef91ef4c253953aa1"
 DATA = (
     b"\x00\x00\x00\x3f"  # the scale, 0.5
     b"\x00\x00\x00\x80\x00\x00\xc0\x3f"  # b: -0.0, 1.5
@@ -111,8 +111,8 @@ DATA = (
 
 
 def smallest(digest: str) -> bytes:
-    header = HEADER.replace("DIGEST", digest).encode() + 5 * b" "  # to a multiple of eight
-    return b"\x00\x04\x00\x00\x00\x00\x00\x00" + header + DATA
+    header = HEADER.replace("DIGEST", digest).encode() + 6 * b" "  # to a multiple of eight
+    return b"\x10\x04\x00\x00\x00\x00\x00\x00" + header + DATA
 
 
 def test_the_smallest_file_byte_by_byte() -> None:
@@ -123,7 +123,7 @@ def test_the_smallest_file_byte_by_byte() -> None:
 
 def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     sizes = measure_artifact(smallest(DIGEST), "x")
-    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (1050, 8 + 0x400, 4)
+    assert (sizes.file_bytes, sizes.header_bytes, sizes.graph_bytes) == (1066, 8 + 0x410, 4)
     assert sizes.n_values == 6
     codes, floats = sizes.tensors
     assert (codes.member, codes.name, codes.shape, codes.n_values, codes.bits) == (0, "w", (2, 2), 4, 3)
@@ -131,7 +131,7 @@ def test_the_sizes_of_the_smallest_file_as_counted_by_hand() -> None:
     assert codes.entropy == 2
     assert codes.float32_bytes == 16
     assert (floats.name, floats.bits, floats.coding, floats.stored_bytes, floats.entropy) == ("b", None, "F32", 8, None)
-    assert sizes.ratio_to_float32 == 24 / 1050
+    assert sizes.ratio_to_float32 == 24 / 1066
 
 
 def test_the_sizes_of_compressed_codes_name_what_was_saved() -> None:

@@ -34,6 +34,13 @@ def without(key: str) -> bytes:
     return rebuilt(GOOD, document=document)
 
 
+def aged(number: int, *keys: str) -> bytes:
+    """The file with a lower number of its format, and without these keys."""
+    document = document_of(GOOD)
+    kept = {key: value for key, value in document.items() if key not in keys}
+    return rebuilt(GOOD, document={**kept, "format": number})
+
+
 def activations(value: object) -> bytes:
     return changed(GOOD, members=[{**document_of(GOOD)["members"][0], "activations": value}])
 
@@ -47,14 +54,15 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "repeated key": (raw_document('{"format":1,"format":2}'), "'format' twice"),
     "deep": (raw_document(DEEP), "too deep"),
     "infinite": (raw_document('{"format":Infinity}'), "Infinity for a number"),
-    "newer format": (changed(GOOD, format=6), "has format 6; this version of frugalseg reads formats up to 5"),
-    "newer format, all else unknown": (raw_document('{"format":6,"x":[]}'), "has format 6"),
+    "newer format": (changed(GOOD, format=7), "has format 7; this version of frugalseg reads formats up to 6"),
+    "newer format, all else unknown": (raw_document('{"format":7,"x":[]}'), "has format 7"),
     "format 0": (changed(GOOD, format=0), "which format"),
     "format true": (changed(GOOD, format=True), "which format"),
     "format 1.0": (changed(GOOD, format=1.0), "which format"),
-    "a key of format 2 in format 1": (changed(GOOD, format=1), "'familiarity' in its description"),
-    "keys of format 4 in format 3": (changed(GOOD, format=3), "'fragment_area' in instances"),
-    "keys of format 5 in format 4": (changed(GOOD, format=4), "'opening_radius' in instances"),
+    "a key of format 2 in format 1": (aged(1, "stain"), "'familiarity' in its description"),
+    "keys of format 4 in format 3": (aged(3, "stain"), "'fragment_area' in instances"),
+    "keys of format 5 in format 4": (aged(4, "stain"), "'opening_radius' in instances"),
+    "a key of format 6 in format 5": (changed(GOOD, format=5), "'stain' in its description"),
     "a huge opening": (setting("instances", opening_radius=17), "for instances.opening_radius"),
     "fragments of negative size": (setting("instances", fragment_area=-1), "for instances.fragment_area"),
     "fragment edge 2": (setting("instances", fragment_edge=2), "for instances.fragment_edge"),
@@ -70,6 +78,11 @@ DOCUMENTS: dict[str, tuple[bytes, str]] = {
     "familiarity of a row too few": (setting("familiarity", precision=[[0] * 10] * 9), "familiarity that cannot be"),
     "familiarity a number": (changed(GOOD, familiarity=1), "1 for familiarity"),
     "familiarity with threshold 0": (setting("familiarity", threshold=0), "familiarity that cannot be"),
+    "stain of two colours": (setting("stain", level=[0, 0]), "stain that cannot be"),
+    "stain without spread": (setting("stain", spread=[1, 0, 1]), "stain that cannot be"),
+    "stain with a text": (setting("stain", level=["a", 0, 0]), "for stain"),
+    "stain with another key": (setting("stain", white=[255] * 3), "'white' in stain"),
+    "stain a number": (changed(GOOD, stain=1), "1 for stain"),
     "unknown key": (changed(GOOD, colour="red"), "'colour' in its description"),
     **{
         f"without {key}": (without(key), f"no {key} in its description") for key in document_of(GOOD) if key != "format"

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from frugalseg.artifact import Artifact, Member, artifact_bytes, parse_artifact, read_artifact, write_artifact
 from frugalseg.artifact.coding import CodeSpace, Zstd, encode
-from frugalseg.artifact.document import _FRAGMENTS, _INSTANCES, _KEYS, _OPENING, _SINCE_2
+from frugalseg.artifact.document import _FRAGMENTS, _INSTANCES, _KEYS, _OPENING, _SINCE
 from frugalseg.errors import InputError
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
@@ -236,7 +236,7 @@ def test_the_format_lists_every_field_of_what_it_stores() -> None:
     assert {*_INSTANCES, *_FRAGMENTS, *_OPENING, "rejector"} == settings
     in_card = {field.name for field in dataclasses.fields(ModelCard)}
     rest = {"format", "normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"}
-    assert {*_KEYS, *_SINCE_2} == in_card | rest
+    assert {*_KEYS, *_SINCE} == in_card | rest
     assert {field.name for field in dataclasses.fields(Artifact)} - {"card", "mean", "divisor"} == rest - {
         "format",
         "normalisation",

@@ -9,6 +9,8 @@ from frugalseg.engines.testing import DarknessEngine
 from frugalseg.ensemble.scoring import as_pool, score_images, score_one
 from frugalseg.images import cut_windows, open_dataset, write_image, write_label_map
 from frugalseg.segmentation import described_map, probability_map
+from frugalseg.stain import measure_stain
+from frugalseg.synthetic import synthetic_glands
 
 
 @pytest.fixture
@@ -40,6 +42,20 @@ def test_descriptors_are_means_over_members(dataset):
     )
     alone = score_one([DarknessEngine()], dataset.samples[0], _image(dataset, 0), 1.0)
     assert np.allclose(first.descriptor, alone.descriptor + 5)
+
+
+def test_images_are_described_in_the_training_images_stain(tmp_path):
+    """Of two images that differ by the strength of their dye alone, one brings nothing that the other does not."""
+    image = synthetic_glands(3, height=96, width=128).image
+    write_image(tmp_path / "images" / "a.png", image)
+    write_image(tmp_path / "images" / "b.png", np.rint(255 * (image / 255) ** 1.5).astype(np.uint8))
+    samples = open_dataset(tmp_path).samples
+
+    def distance(stain):
+        one, other = score_images([DarknessEngine()], samples, lambda sample: 1.0, stain=stain)
+        return np.abs(one.descriptor - other.descriptor).max()
+
+    assert distance(measure_stain([image])) < distance(None) / 4
 
 
 def _image(dataset, place):

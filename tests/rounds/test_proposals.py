@@ -52,11 +52,12 @@ class TestSuggested:
             image = read_image(glands / f"{pick.name}.png")
             sample = as_sample(trained.image(pick.name), annotated=False)
             scale = model.card.scale_for(None)
-            expected = segment(model.engines, image, scale=scale, settings=model.card.instances)
+            card = model.card
+            expected = segment(model.engines, image, scale=scale, settings=card.instances, stain=card.stain)
             stored = labels_of(proposal_file(trained.folder, 0, pick.name))
             assert stored.shape == image.shape[:2]
             assert np.array_equal(stored, expected.labels)
-            deviation = score_one(model.engines, sample, image, scale).scores.uncertainty_map
+            deviation = score_one(model.engines, sample, image, scale, card.stain).scores.uncertainty_map
             picture = grey(uncertainty_file(trained.folder, 0, pick.name))
             assert picture.shape == scaled_size(*image.shape[:2], scale)
             assert np.abs(picture - 255 * deviation / 0.5).max() <= 0.51

@@ -23,6 +23,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.segmentation import segment
 from frugalseg.slides import ArraySlide
+from frugalseg.stain import measure_stain
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
@@ -365,6 +366,23 @@ def test_flags_of_slides_need_a_slide(tmp_path, capsys):
     names = [str(tmp_path / "small.png"), "--out", str(tmp_path / "out")]
     assert main(["predict", "glands", *names, "--region", "0,0,9,9"]) == 2
     assert "--region" in capsys.readouterr().err
+
+
+def test_a_slide_of_another_stain_is_seen_in_the_training_images(tmp_path):
+    """Darkness is all that this engine sees: pale dye hides every object from it, until the stain is brought back."""
+    image, places = discs()
+    pale = (255 * (image / 255) ** 0.4).round().astype(np.uint8)
+    settings = StreamSettings(formats=("zarr", "parquet"), workers=1)
+    stained = dataclasses.replace(CARD, stain=measure_stain([image[::2, ::2]]))
+    assert stained.stain is not None
+    assert run(pale, tmp_path / "as it is", settings)["n_objects"] == 0
+    out = tmp_path / "brought back"
+    found = segment_slide([DarknessEngine()], stained, ArraySlide(pale, 0.5), "x", out, settings)
+    assert found["n_objects"] == len(places)
+    again = segment_slide([DarknessEngine()], stained, ArraySlide(pale, 0.5), "x", out, settings, resume=True)
+    assert again == found
+    other = dataclasses.replace(stained, stain=dataclasses.replace(stained.stain, level=(0.0, 0.0, 0.0)))
+    assert segment_slide([DarknessEngine()], other, ArraySlide(pale, 0.5), "x", out, settings, resume=True) != found
 
 
 def test_a_slide_unlike_the_training_images_is_told(tmp_path):

@@ -68,10 +68,15 @@ class TestFolder:
         assert set(held_out) in ({"train_1", "train_2"}, {"train_3", "train_4"}), "patients are not split"
         net, card = load_net(out)
         assert card == result.card == read_card(out)
+        assert card.stain is not None
         assert card.net == "unet"
         assert card.scale == 0.5
         with torch.inference_mode():
             assert net(torch.zeros(1, 3, 20, 30)).isfinite().all()
+
+    def test_without_matching_of_stain_the_card_has_none(self, tiny: TrainConfig, glands: Path, tmp_path: Path) -> None:
+        train(dataclasses.replace(tiny, stain_matching=False), glands, tmp_path / "run")
+        assert read_card(tmp_path / "run").stain is None
 
     def test_seed_decides_the_bytes(self, tiny: TrainConfig, glands: Path, tmp_path: Path, sha256: Hash) -> None:
         for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -22,8 +22,9 @@ from frugalseg.quant.packing import MAX_BITS
 from frugalseg.quant.spec import METHODS, Method, QuantSpec, level_table
 from frugalseg.quant.tensors import ChannelLayout
 from frugalseg.rejector import Rejector
+from frugalseg.stain import Stain
 
-FORMAT = 5
+FORMAT = 6
 """The newest format that this version reads, and the one it writes."""
 
 STORED_LEVELS = "stored"
@@ -35,10 +36,11 @@ _KEYS = (
     *("format", "net", "class_names", "scale", "pixel_size_um", "object_diameter_px", "instances", "quantization"),
     *("normalisation", "stride", "halo_px", "licence", "provenance", "graph", "members"),
 )
-_SINCE_2 = ("familiarity",)
-"""Keys that a description of format 1 does not have; formats before 3 have no rejector among the instances, those
-before 4 say nothing of fragments, which were left apart, those before 5 of an opening, of which there was none."""
+_SINCE = {"familiarity": 2, "stain": 6}
+"""Keys that descriptions of formats before these do not have; formats before 3 have no rejector among the instances,
+those before 4 say nothing of fragments, which were left apart, those before 5 of an opening: there was none."""
 
+_STAIN = ("level", "spread")
 _FAMILIARITY = ("mean", "spread", "precision", "threshold")
 _INSTANCES = ("threshold", "border_weight", "core_threshold", "min_area", "min_confidence")
 _FRAGMENTS = ("fragment_area", "fragment_edge")
@@ -139,6 +141,7 @@ def format_document(document: Document) -> str:
             },
             "quantization": None if card.quantization is None else asdict(card.quantization),
             "familiarity": None if card.familiarity is None else asdict(card.familiarity),
+            "stain": None if card.stain is None else asdict(card.stain),
             "normalisation": {"mean": float(document.mean), "divisor": float(document.divisor)},
             "stride": document.stride,
             "halo_px": document.halo_px,
@@ -160,7 +163,7 @@ def parse_document(text: str) -> Document:
     """
     value = strict_json.loads(text)
     number = _check_format(value)
-    keys = _KEYS if number == 1 else (*_KEYS, *_SINCE_2)
+    keys = (*_KEYS, *(key for key, since in _SINCE.items() if number >= since))
     value = fields.record(value, keys, "its description")
     normalisation = fields.record(value["normalisation"], ("mean", "divisor"), "normalisation")
     require(isinstance(value["licence"], str) and bool(value["licence"]), "names no licence of its weights")
@@ -214,6 +217,7 @@ def _card(value: Mapping[str, Any], number: int) -> ModelCard:
         ),
         quantization=_quantization(value["quantization"]),
         familiarity=_familiarity(value.get("familiarity")),
+        stain=_stain(value.get("stain")),
     )
 
 
@@ -245,6 +249,20 @@ def _familiarity(value: Any) -> Familiarity | None:
         return Familiarity(mean, spread, tuple(precision), fields.number(entry["threshold"], "familiarity", 0, _LARGE))
     except ValueError:
         raise FormatError("has a familiarity that cannot be") from None
+
+
+def _stain(value: Any) -> Stain | None:
+    if value is None:
+        return None
+    entry = fields.record(value, _STAIN, "stain")
+    level, spread = (
+        tuple(fields.number(number, "stain", -_LARGE, _LARGE) for number in fields.listed(entry[key], "stain"))
+        for key in _STAIN
+    )
+    try:
+        return Stain(level, spread)
+    except ValueError:
+        raise FormatError("has a stain that cannot be") from None
 
 
 def _quantization(value: Any) -> QuantSpec | None:

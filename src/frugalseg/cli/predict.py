@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta", action="store_true", help="average over turns, mirrored turns and three scales (25 times slower)"
     )
+    parser.add_argument(
+        "--no-stain-matching", action="store_true",
+        help="show the network each image in its own stain, not brought to that of the training images",
+    )  # fmt: skip
     parser.add_argument(
         "--pixel-size", type=float, metavar="UM", help="edge of the images' pixels in µm, if the files do not say"
     )
@@ -86,6 +91,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         device=args.device,
         threads=args.threads,
     )
+    if args.no_stain_matching:
+        model = dataclasses.replace(model, card=dataclasses.replace(model.card, stain=None))
     show_terms(model.licences)
     found, bad = run_slides(args, model, paths, slides, settings) if slides else ([], None)
     summaries: list[dict[str, Any]] = []

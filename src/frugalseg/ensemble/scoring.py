@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from frugalseg.arrays import Image
 from frugalseg.engines import Engine
 from frugalseg.images import Sample, load_image
-from frugalseg.segmentation import described_map, resize_image
+from frugalseg.segmentation import described_map, network_image
+from frugalseg.stain import Stain
 from frugalseg.suggest import ImageScores, Pool, score_maps
 
 NO_MAP = np.zeros((0, 0), dtype=np.float32)
@@ -31,6 +32,7 @@ def score_images(
     samples: Sequence[Sample],
     scale: Callable[[Sample], float],
     *,
+    stain: Stain | None = None,
     advance: Callable[[], None] = lambda: None,
     load: Callable[[Sample], Image] = load_image,
 ) -> Iterator[Scored]:
@@ -44,20 +46,24 @@ def score_images(
         Images or windows of them.
     scale
         Factor from an image's pixels to the networks'.
+    stain
+        What images' stain is brought to, as the networks' card has it.
     advance
         Called after each image.
     load
         Gives an image's pixels.
     """
     for sample in samples:
-        found = score_one(engines, sample, load(sample), scale(sample))
+        found = score_one(engines, sample, load(sample), scale(sample), stain)
         yield replace(found, scores=replace(found.scores, uncertainty_map=NO_MAP))
         advance()
 
 
-def score_one(engines: Sequence[Engine], sample: Sample, image: Image, scale: float) -> Scored:
+def score_one(
+    engines: Sequence[Engine], sample: Sample, image: Image, scale: float, stain: Stain | None = None
+) -> Scored:
     """Score one decoded image."""
-    small = resize_image(image, scale)
+    small = network_image(image, scale, stain)
     descriptors: list[NDArray[np.float32]] = []
 
     def maps() -> Iterator[NDArray[np.float32]]:

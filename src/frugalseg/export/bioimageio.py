@@ -22,6 +22,7 @@ from frugalseg.artifact import NOT_STATED, Artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.instances import CUT_FACTOR, DOUBTED
+from frugalseg.model_files import ModelCard
 from frugalseg.nets.onnx_graph import INPUT, OPSET, OUTPUT
 from frugalseg.synthetic import synthetic_glands
 
@@ -190,8 +191,14 @@ def _describe(artifact: Artifact, folder: Path) -> Any:
         inputs=[image],
         outputs=[maps],
         weights=v0_5.WeightsDescr(onnx=v0_5.OnnxWeightsDescr(source=folder / "network.onnx", opset_version=OPSET)),
-        config=v0_5.Config(frugalseg={"scale": card.scale, "instances": card.instances.to_document()}),
+        config=v0_5.Config(frugalseg=_settings(card)),
     )
+
+
+def _settings(card: ModelCard) -> dict[str, Any]:
+    """What `frugalseg predict` knows beside the weights."""
+    stain = None if card.stain is None else {"level": [*card.stain.level], "spread": [*card.stain.spread]}
+    return {"scale": card.scale, "instances": card.instances.to_document(), "stain": stain}
 
 
 def _reason(error: ValueError) -> str:
@@ -227,6 +234,7 @@ def _documentation(artifact: Artifact) -> str:
     card, settings = artifact.card, artifact.card.instances
     size = f"{card.pixel_size_um / card.scale:.3g} µm a pixel" if card.pixel_size_um else "the network's scale"
     classes = ", ".join(card.class_names)
+    stained = ", and their stain is brought to the one in rdf.yaml's config" if card.stain is not None else ""
     if settings.rejector is not None:
         judged = "the others are judged by the rejector in rdf.yaml's config"
     else:
@@ -237,7 +245,8 @@ def _documentation(artifact: Artifact) -> str:
     return f"""# {card.net} for {classes}
 
 Trained and packed with frugalseg {__version__}. The network gets colours at {size}: images like the training images are
-first scaled by {card.scale:g}. It gives probabilities of background, {classes}, and of the border of an object.
+first scaled by {card.scale:g}{stained}. It gives probabilities of background, {classes}, and of
+the border of an object.
 
 Objects: foreground probability (1 - background) above {settings.threshold:g}; cores where it times
 (1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; pieces below

@@ -17,7 +17,7 @@ from frugalseg.engines.openvino import OpenVinoEngine, Ranges, observe
 from frugalseg.errors import InputError
 from frugalseg.images import is_image_name, is_mask_name, load_sample, read_image
 from frugalseg.instances import foreground
-from frugalseg.segmentation import resize_image
+from frugalseg.segmentation import network_image
 from frugalseg.train.folder import read_config
 from frugalseg.train.plan import named
 from frugalseg.train.run import reopen_data
@@ -89,7 +89,7 @@ def calibration_images(run: Path, artifact: Artifact, folder: Path | None = None
         except KeyError as error:
             raise InputError(dataset.root, f"no longer holds the training image {error}") from None
         images = [load_sample(dataset, sample).image for sample in samples]
-    return [_fit(resize_image(image, artifact.card.scale), artifact.stride) for image in images]
+    return [_fit(network_image(image, artifact.card.scale, artifact.card.stain), artifact.stride) for image in images]
 
 
 def calibrate(

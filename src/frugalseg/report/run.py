@@ -43,7 +43,7 @@ def write_gallery(run: Path) -> None:
     pictures = []
     for name in chosen:
         sample = load_sample(dataset, by_name[name])
-        found = segment([TorchEngine(net)], sample.image, scale=card.scale, settings=card.instances)
+        found = segment([TorchEngine(net)], sample.image, scale=card.scale, settings=card.instances, stain=card.stain)
         pictures.append(overlay(sample.image, found.labels, truth=sample.labels))
     title = "held out" if side == "validation" else "trained on"
     sheet = contact_sheet(pictures, [f"{name} ({title})" for name in chosen], columns=3)

@@ -27,7 +27,7 @@ from frugalseg.project import Project, ProjectImage
 from frugalseg.project.round_files import proposal_classes_file, proposal_file, uncertainty_file
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.suggesting import Answer, ensemble_file
-from frugalseg.segmentation import objects_of, probability_map, resize_image, scaled_size
+from frugalseg.segmentation import network_image, objects_of, probability_map, scaled_size
 from frugalseg.suggest import score_maps
 
 LARGEST_UNCERTAINTY = 0.5
@@ -53,7 +53,7 @@ class Finding:
 
 def find(engines: Sequence[Engine], card: ModelCard, image: Image, scale: float) -> Finding:
     """Objects and uncertainty from one look of each member; the objects are those of ``segment``."""
-    small = resize_image(image, scale)
+    small = network_image(image, scale, card.stain)
     total: ProbabilityMap | None = None
 
     def maps() -> Iterator[ProbabilityMap]:

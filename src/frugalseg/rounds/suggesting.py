@@ -26,6 +26,7 @@ from frugalseg.project.round_files import round_folder
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.slide_windows import OpenSlides, SlideWindow, candidate_windows, validation_windows
 from frugalseg.rounds.training import ENSEMBLE
+from frugalseg.stain import Stain
 from frugalseg.suggest import COMPARING, STRATEGIES, Ask, Pool, Suggestion, suggest
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,9 @@ def suggest_round(project: Project, request: Request, *, advance: Callable[[int,
         began = time.monotonic()
         engines, card, scale = _ensemble(project, newest, request)
         annotated = [as_sample(image, annotated=False) for image in project.labelled()]
-        scored, labelled = _score(engines, candidates.samples, annotated, scale, advance, candidates.loader(slides))
+        stain = None if card is None else card.stain
+        load = candidates.loader(slides)
+        scored, labelled = _score(engines, candidates.samples, annotated, scale, stain, advance, load)
         pool = as_pool(scored, [each.descriptor for each in labelled])
         pool = dataclasses.replace(pool, images=candidates.sources)
         ask = Ask(
@@ -258,6 +261,7 @@ def _score(
     samples: Sequence[Sample],
     annotated: Sequence[Sample],
     scale: Callable[[Sample], float],
+    stain: Stain | None,
     advance: Callable[[int, int], None] | None,
     load: Callable[[Sample], Image],
 ) -> tuple[list[Scored], list[Scored]]:
@@ -269,8 +273,8 @@ def _score(
         if advance is not None:
             advance(done, total)
 
-    scored = list(score_images(engines, samples, scale, advance=one_more, load=load))
-    return scored, list(score_images(engines, annotated, scale, advance=one_more))
+    scored = list(score_images(engines, samples, scale, stain=stain, advance=one_more, load=load))
+    return scored, list(score_images(engines, annotated, scale, stain=stain, advance=one_more))
 
 
 def _store(

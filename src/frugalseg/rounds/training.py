@@ -222,8 +222,9 @@ def validate(project: Project, model: Path, number: int | None = None) -> dict[s
     scores: dict[str, ImageScores] = {}
     for sample in dataset.samples:
         content = load_sample(dataset, sample)
-        scale = loaded.card.scale_for(sample.pixel_size_um)
-        found = segment(loaded.engines, content.image, scale=scale, settings=loaded.card.instances)
+        card = loaded.card
+        scale = card.scale_for(sample.pixel_size_um)
+        found = segment(loaded.engines, content.image, scale=scale, settings=card.instances, stain=card.stain)
         scores[sample.name] = score_image(found.labels, content.labels)
         if number is not None:
             write_label_map(prediction_file(project.folder, number, sample.name), _whole(sample, found.labels))

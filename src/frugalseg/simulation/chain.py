@@ -171,11 +171,11 @@ class _Player:
         chain = self.chain
         dataset = open_dataset(chain.data, subset=chain.test_subset)
         samples = [each for each in dataset.labelled if not chain.test_names or each.name in chain.test_names]
-        result = {}
+        result, card = {}, model.card
         for sample in samples:
-            loaded = load_sample(dataset, sample)
-            found = segment(model.engines, loaded.image, scale=model.card.scale, settings=model.card.instances)
-            result[sample.name] = score_image(found.labels, loaded.labels).as_list()
+            image = load_sample(dataset, sample)
+            found = segment(model.engines, image.image, scale=card.scale, settings=card.instances, stain=card.stain)
+            result[sample.name] = score_image(found.labels, image.labels).as_list()
         return result
 
     def _reveal(self, names: Sequence[str], number: int) -> list[str]:

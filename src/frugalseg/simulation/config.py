@@ -24,8 +24,8 @@ COLD = "cold_cover"
 """Not a strategy of rounds: the first images are chosen by the pretrained encoder instead of at random."""
 
 
-FIRST_RULES: Mapping[str, Any] = {"core_threshold": 0.55, "fragment": 0.0, "opening_px": 0.0}
-"""Settings of objects in simulations and in the study: those of the first results, to which later ones are added."""
+FIRST_RULES: Mapping[str, Any] = {"core_threshold": 0.55, "fragment": 0.0, "opening_px": 0.0, "stain_matching": False}
+"""Settings of prediction in simulations and in the study: those of the first results, to which later ones are added."""
 
 
 @dataclass(frozen=True)

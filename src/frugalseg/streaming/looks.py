@@ -1,18 +1,36 @@
-"""Whether a slide looks like the training images: windows of its tissue, as large as those, are compared with them."""
+"""How a slide looks and is stained: parts of its tissue stand for the whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from frugalseg.arrays import Image
 from frugalseg.familiarity import Familiarity, appearance
 from frugalseg.slides import SlideView
-from frugalseg.streaming.plan import Rect, SlidePlan
+from frugalseg.streaming.plan import CROP_PX, Rect, SlidePlan
+
+N_CELLS = 64
+"""At most so many tell how the slide is stained."""
 
 N_WINDOWS = 16
 SIDE_PX = 384
 """Side of a window at the network's scale."""
+
+
+def tissue_cells(view: SlideView, plan: SlidePlan) -> Iterator[Image]:
+    """Cells of a grid over the tiles' kept parts, evenly over all of them; none where there is no tissue."""
+    cells = [
+        Rect(left, top, min(left + CROP_PX, kept.right), min(top + CROP_PX, kept.bottom))
+        for kept in plan.kept
+        for top in range(kept.top, kept.bottom, CROP_PX)
+        for left in range(kept.left, kept.right, CROP_PX)
+    ]
+    for place in np.unique(np.linspace(0, len(cells) - 1, N_CELLS).astype(int)) if cells else ():
+        box = cells[place]
+        yield view.read(box.left, box.top, box.width, box.height)
 
 
 def compare_with_training(view: SlideView, plan: SlidePlan, familiarity: Familiarity | None) -> dict[str, Any]:

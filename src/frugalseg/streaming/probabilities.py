@@ -18,6 +18,7 @@ from frugalseg.engines import Engine
 from frugalseg.errors import InputError
 from frugalseg.instances import foreground
 from frugalseg.slides import SlideView
+from frugalseg.stain import Curves, recolour
 from frugalseg.streaming.pixels import CachedView
 from frugalseg.streaming.plan import Rect, SlidePlan, Tile
 from frugalseg.streaming.stitch import Parts, parts_of
@@ -38,6 +39,7 @@ def run_network(
     *,
     threshold: float,
     clock: Clock,
+    curves: Curves | None = None,
     keep_images: bool = False,
     advance: Callable[[int], None] = lambda n: None,
 ) -> None:
@@ -50,8 +52,10 @@ def run_network(
     ----------
     threshold
         Of the foreground, for the components of each tile.
+    curves
+        What the network sees instead of each value of each colour; None for the values themselves.
     keep_images
-        Store the tiles' pixels too.
+        Store the tiles' pixels too, as the slide has them.
     advance
         Called with the number of tiles done, those found in the store first.
     """
@@ -64,7 +68,7 @@ def run_network(
         written: list[Future[None]] = []
         for batch, content in images:
             with clock.span("network"):
-                maps = mean_of(engines, content)
+                maps = mean_of(engines, recolour(content, curves))
             if written:
                 written.pop().result()
             pixels = content if keep_images else None

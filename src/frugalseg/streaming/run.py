@@ -24,8 +24,9 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.processor import usable_cores
 from frugalseg.slides import Slide, SlideView
+from frugalseg.stain import curves_for
 from frugalseg.streaming.label_tiles import ObjectIndex, paint
-from frugalseg.streaming.looks import compare_with_training
+from frugalseg.streaming.looks import compare_with_training, tissue_cells
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.outputs import OUTPUTS, Findings
 from frugalseg.streaming.plan import Rect, SlidePlan, halo_for, make_plan
@@ -116,7 +117,7 @@ def segment_slide(
     with clock.span("plan"):
         plan = _resumed_plan(work, made_for, resume) or _new_plan(work, view, engines, card, settings, made_for, report)
     with clock.span("network stage"):
-        _network_stage(engines, view, plan, work, card.instances, "zarr" in settings.formats, clock, report)
+        _network_stage(engines, view, plan, work, card, "zarr" in settings.formats, clock, report)
     with clock.span("stitching"):
         components = _stitching_stage(plan, work, card.instances, report)
     with clock.span("objects"):
@@ -166,6 +167,7 @@ def _made_for(
         "model": list(model_key),
         "scale": card.scale_for(size_um),
         "instances": card.instances.to_document(),
+        "stain": None if card.stain is None else [[*card.stain.level], [*card.stain.spread]],
         "class_names": list(card.class_names),
         "region": None if settings.region is None else list(settings.region),
         "skip_glass": settings.skip_glass,
@@ -238,7 +240,7 @@ def _network_stage(
     view: SlideView,
     plan: SlidePlan,
     work: WorkFolder,
-    instances: InstanceSettings,
+    card: ModelCard,
     keep_images: bool,
     clock: Clock,
     report: Report,
@@ -248,8 +250,9 @@ def _network_stage(
         view,
         plan,
         work.tiles,
-        threshold=instances.threshold,
+        threshold=card.instances.threshold,
         clock=clock,
+        curves=curves_for(card.stain, tissue_cells(view, plan)),
         keep_images=keep_images,
         advance=_counter(report, "network", len(plan.tiles)),
     )

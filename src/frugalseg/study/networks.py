@@ -24,7 +24,7 @@ from frugalseg.ledger import Ledger
 from frugalseg.metrics import score_image
 from frugalseg.model_files import CARD, WEIGHTS, ModelCard
 from frugalseg.predict import load_model
-from frugalseg.segmentation import Segmented, objects_of, probability_map, resize_image
+from frugalseg.segmentation import Segmented, network_image, objects_of, probability_map
 from frugalseg.suggest import score_maps
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CHECKPOINTS, read_metrics
@@ -160,7 +160,7 @@ def _segmented(engines: Sequence[Engine], image: Any, card: ModelCard) -> tuple[
 
     That is the standard deviation of the foreground's probability over the networks, averaged over the pixels.
     """
-    small = resize_image(image, card.scale)
+    small = network_image(image, card.scale, card.stain)
     maps = [probability_map(engine, small) for engine in engines]
     mean = np.asarray(np.sum(maps, axis=0) / np.float32(len(maps)), dtype=np.float32)
     found = objects_of(mean, image.shape[0], image.shape[1], card.instances)

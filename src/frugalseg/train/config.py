@@ -62,6 +62,7 @@ class TrainConfig:
     opening_px: float = setting(
         2.0, "radius of the opening that takes thin spurs off objects, pixels of the network's scale; 0: none"
     )
+    stain_matching: bool = setting(True, "bring the stain of images that are predicted to the training images'")
     border_weight: float = setting(1.0, "how much the border counts against a core; 0 means connected components")
     pretrained: bool = setting(True, "start from ImageNet weights where the network has them")
     precision: Literal["auto", "bf16", "fp32"] = setting("auto", "arithmetic of the convolutions")

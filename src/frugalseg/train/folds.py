@@ -244,7 +244,7 @@ def _score_fold(
     settings = card.instances if rejector is None else dataclasses.replace(card.instances, rejector=rejector)
     result = {}
     for sample in load_samples(dataset, samples):
-        found = segment([engine], sample.image, scale=card.scale, settings=settings)
+        found = segment([engine], sample.image, scale=card.scale, settings=settings, stain=card.stain)
         scores = score_image(found.labels, sample.labels)
         candidates = candidates_of(found.probabilities, sample.labels, card.instances)
         result[sample.name] = _Found(scores, candidates)

@@ -32,6 +32,7 @@ from frugalseg.model_files import ModelCard
 from frugalseg.nets import NETS
 from frugalseg.processor import usable_threads
 from frugalseg.segmentation import resize_image, resize_labels
+from frugalseg.stain import Stain, mean_stain, measure_stain
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.loop import Place
 from frugalseg.train.patches import PreparedImage
@@ -173,6 +174,7 @@ def build_card(dataset: Dataset, loaded: Sequence[LoadedSample], config: TrainCo
             **cutting_rules(config, median_area),
         ),
         familiarity=_familiarity(loaded, scale),
+        stain=training_stain(loaded, scale) if config.stain_matching else None,
     )
 
 
@@ -190,6 +192,13 @@ def _familiarity(loaded: Sequence[LoadedSample], scale: float) -> Familiarity | 
     """How the training images look at the network's scale, each counted once."""
     images = {sample.name: sample.image for sample in loaded}
     return learn_familiarity([appearance(resize_image(image, scale)) for image in images.values()])
+
+
+def training_stain(loaded: Sequence[LoadedSample], scale: float) -> Stain | None:
+    """The middle stain of the training images at the network's scale, each counted once."""
+    images = {sample.name: sample.image for sample in loaded}
+    found = (measure_stain([resize_image(image, scale)]) for image in images.values())
+    return mean_stain([stain for stain in found if stain is not None])
 
 
 def choose_scale(diameter_px: float, config: TrainConfig) -> float:

@@ -218,7 +218,7 @@ def score_network(
     engine = TorchEngine(net, bf16=place.bf16)
     scores = []
     for sample in samples:
-        found = segment([engine], sample.image, scale=card.scale, settings=card.instances)
+        found = segment([engine], sample.image, scale=card.scale, settings=card.instances, stain=card.stain)
         scores.append(score_image(found.labels, sample.labels))
     figures = pool(scores).as_dict()
     return {name: figures[name] for name in CURVE_FIGURES}

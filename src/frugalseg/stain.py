@@ -1,0 +1,132 @@
+"""An image's stain brought to the training images': how strongly its tissue absorbs red, green and blue light.
+
+Laboratories dye more or less strongly, and scanners see the same dye otherwise. By Beer and Lambert's law both change
+the optical density of a pixel by a factor for each colour, more or less; so the logarithms of the densities of an
+image's tissue get the training images' mean and, within limits, their standard deviation. This is Reinhard's transfer
+of colour on the logarithms of densities, each colour by itself: three curves over the 256 values, the same for every
+pixel, so that tiles of a slide have no seams.
+
+References
+----------
+Reinhard et al., "Color transfer between images", IEEE Computer Graphics and Applications 21 (2001); Ruifrok and
+Johnston, "Quantification of histochemical staining by color deconvolution", Analytical and Quantitative Cytology and
+Histology 23 (2001).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frugalseg.arrays import Image
+
+N_COLOURS = 3
+
+GLASS = 0.12
+"""Mean optical density (natural logarithm) over the colours up to which a pixel is glass, and counts for nothing."""
+
+LEAST_TISSUE = 0.01
+"""Images with a smaller share of tissue are left as they are."""
+
+MOST_FACTOR = 3.0
+"""Densities change by this factor at most, up or down: an image that asks for more is no image of such tissue."""
+
+MOST_POWER = 4 / 3
+"""Contrasts of densities change by this power at most, up or down."""
+
+LEAST_SPREAD = 0.01
+"""Standard deviations below are taken for it: a flat image has no contrast to stretch."""
+
+_DENSITY = -np.log((np.arange(256) + 1) / 256)
+"""Optical density of each of the 256 values of a colour; that of white is 0."""
+
+_FAINT = 1e-3
+_LOG_DENSITY = np.log(np.maximum(_DENSITY, _FAINT))
+
+Curves = NDArray[np.uint8]
+"""The new value of each value of each colour, shape (3, 256)."""
+
+
+@dataclass(frozen=True)
+class Stain:
+    """How strongly tissue is stained.
+
+    Attributes
+    ----------
+    level, spread
+        Mean and standard deviation of the logarithm of the optical density over the pixels of tissue, of red, green and
+        blue light.
+    """
+
+    level: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.level) != N_COLOURS or len(self.spread) != N_COLOURS:
+            raise ValueError(f"a stain has {N_COLOURS} numbers of each kind")
+        if not np.isfinite(self.level).all() or not np.isfinite(self.spread).all() or min(self.spread) <= 0:
+            raise ValueError("a stain has a number that cannot be")
+
+    def curves_from(self, own: Stain) -> Curves:
+        """Curves that bring images of the stain `own` to this one, within the limits above."""
+        curves = np.empty((N_COLOURS, 256), dtype=np.uint8)
+        most = math.log(MOST_FACTOR)
+        for colour in range(N_COLOURS):
+            shift = np.clip(self.level[colour] - own.level[colour], -most, most)
+            ratio = max(self.spread[colour], LEAST_SPREAD) / max(own.spread[colour], LEAST_SPREAD)
+            power = np.clip(ratio, 1 / MOST_POWER, MOST_POWER)
+            middle = own.level[colour]
+            density = np.exp(middle + shift + power * (_LOG_DENSITY - middle))
+            curves[colour] = np.clip(np.rint(256 * np.exp(-density) - 1), 0, 255)
+        return curves
+
+
+def curves_for(target: Stain | None, images: Iterable[Image]) -> Curves | None:
+    """Curves that bring these images, or windows of one slide, to a stain; None where there is nothing to do."""
+    if target is None:
+        return None
+    own = measure_stain(images)
+    return None if own is None else target.curves_from(own)
+
+
+def recolour(image: Image, curves: Curves | None) -> Image:
+    """The image (…, 3) with its values replaced; itself where there are no curves."""
+    if curves is None:
+        return image
+    result = np.empty_like(image)
+    for colour in range(N_COLOURS):
+        np.take(curves[colour], image[..., colour], out=result[..., colour])
+    return result
+
+
+def measure_stain(images: Iterable[Image]) -> Stain | None:
+    """The stain of the tissue in images (H, W, 3) of one preparation; None where they have hardly any."""
+    counts = np.zeros((N_COLOURS, 256), dtype=np.int64)
+    n_pixels = 0
+    density = _DENSITY.astype(np.float32)
+    for image in images:
+        pixels = image.reshape(-1, N_COLOURS)
+        n_pixels += len(pixels)
+        tissue = pixels[density[pixels].sum(axis=1) > N_COLOURS * GLASS]
+        for colour in range(N_COLOURS):
+            counts[colour] += np.bincount(tissue[:, colour], minlength=256)
+    n_tissue = int(counts[0].sum())
+    if n_tissue == 0 or n_tissue < LEAST_TISSUE * n_pixels:
+        return None
+    level = counts @ _LOG_DENSITY / n_tissue
+    variance = counts @ np.square(_LOG_DENSITY) / n_tissue - np.square(level)
+    spread = np.maximum(np.sqrt(np.maximum(variance, 0)), LEAST_SPREAD)
+    return Stain(tuple(level.tolist()), tuple(spread.tolist()))
+
+
+def mean_stain(stains: Sequence[Stain]) -> Stain | None:
+    """The middle of the training images' stains; None where there are none."""
+    if not stains:
+        return None
+    level = np.mean([stain.level for stain in stains], axis=0)
+    spread = np.mean([stain.spread for stain in stains], axis=0)
+    return Stain(tuple(level.tolist()), tuple(spread.tolist()))

@@ -1,0 +1,123 @@
+"""The stain of an image is measured on its tissue and brought to another, whatever it was."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frugalseg.arrays import Image
+from frugalseg.stain import GLASS, MOST_FACTOR, Stain, curves_for, mean_stain, measure_stain, recolour
+from frugalseg.synthetic import synthetic_glands
+
+GLANDS = synthetic_glands(3, height=160, width=192).image
+
+
+def dyed(image: Image, factors: tuple[float, float, float]) -> Image:
+    """The image with optical densities that are so many times larger."""
+    density = -np.log((image.astype(np.float64) + 1) / 256)
+    return np.clip(np.rint(256 * np.exp(-density * factors) - 1), 0, 255).astype(np.uint8)
+
+
+def measured(image: Image) -> Stain:
+    found = measure_stain([image])
+    assert found is not None
+    return found
+
+
+def test_two_tones_of_tissue_as_computed_by_hand() -> None:
+    """Densities ln 2 and ln 4 in each colour, and glass, which does not count."""
+    image = np.full((4, 6, 3), 255, dtype=np.uint8)
+    image[0], image[1] = 127, 63
+    levels = [math.log(math.log(2)), math.log(math.log(4))]
+    found = measured(image)
+    assert found.level == pytest.approx([np.mean(levels)] * 3)
+    assert found.spread == pytest.approx([(levels[1] - levels[0]) / 2] * 3)
+
+
+def test_several_windows_count_as_one_image() -> None:
+    whole = measured(GLANDS)
+    parts = measure_stain([GLANDS[:50], GLANDS[50:]])
+    assert parts is not None
+    assert parts.level == pytest.approx(whole.level)
+    assert parts.spread == pytest.approx(whole.spread)
+
+
+@pytest.mark.parametrize("value", [255, 240, math.ceil(256 * math.exp(-GLASS)) - 1])
+def test_glass_has_no_stain_and_stays(value: int) -> None:
+    glass = np.full((20, 20, 3), value, dtype=np.uint8)
+    assert measure_stain([glass]) is None
+    assert curves_for(measured(GLANDS), [glass]) is None
+    assert recolour(glass, None) is glass
+
+
+def test_nothing_is_measured_on_nothing() -> None:
+    assert measure_stain([]) is None
+    assert mean_stain([]) is None
+    assert curves_for(None, [GLANDS]) is None
+
+
+def test_a_little_dirt_on_glass_is_no_tissue() -> None:
+    image = np.full((100, 100, 3), 250, dtype=np.uint8)
+    image[:9, :9] = 90
+    assert measure_stain([image]) is None
+    image[:20, :20] = 90
+    assert measure_stain([image]) is not None
+
+
+def test_an_image_of_the_same_stain_stays_as_it_is() -> None:
+    assert np.array_equal(recolour(GLANDS, curves_for(measured(GLANDS), [GLANDS])), GLANDS)
+
+
+@given(st.tuples(*[st.floats(0.6, 1.5)] * 3))
+def test_another_strength_of_dye_is_taken_back(factors: tuple[float, float, float]) -> None:
+    strong = dyed(GLANDS, (2, 2, 2))  # the program draws pale tissue, some of which would count as glass
+    other = dyed(strong, factors)
+    back = recolour(other, curves_for(measured(strong), [other]))
+    before = np.abs(other.astype(float) - strong).mean()
+    after = np.abs(back.astype(float) - strong).mean()
+    assert after < max(0.3 * before, 2)
+
+
+@given(
+    st.lists(st.floats(-5, 2), min_size=6, max_size=6),
+    st.lists(st.floats(1e-6, 5), min_size=6, max_size=6),
+)
+def test_darker_stays_darker_and_white_stays_pale(levels: list[float], spreads: list[float]) -> None:
+    target, own = (Stain(tuple(levels[i : i + 3]), tuple(spreads[i : i + 3])) for i in (0, 3))
+    curves = target.curves_from(own)
+    assert curves.shape == (3, 256)
+    assert (np.diff(curves.astype(int), axis=1) >= 0).all()
+
+
+def test_densities_change_by_the_greatest_factor_at_most() -> None:
+    own = Stain((math.log(0.2),) * 3, (0.5,) * 3)
+    curves = Stain((math.log(20),) * 3, (0.5,) * 3).curves_from(own)
+    value = 209  # its density is 0.1985
+    expected = 256 * ((value + 1) / 256) ** MOST_FACTOR - 1
+    assert curves[:, value].tolist() == [round(expected)] * 3
+
+
+def test_each_pixel_changes_by_its_value_alone() -> None:
+    curves = curves_for(Stain((-0.5, -0.2, -1.0), (0.4, 0.5, 0.6)), [GLANDS])
+    whole = recolour(GLANDS, curves)
+    assert not np.array_equal(whole, GLANDS)
+    assert np.array_equal(recolour(GLANDS[32:96, 16:80], curves), whole[32:96, 16:80])
+    assert np.array_equal(recolour(GLANDS[None], curves), whole[None])
+
+
+def test_the_middle_of_several_stains() -> None:
+    stains = [Stain((0, 1, 2), (1, 1, 1)), Stain((2, 1, 0), (3, 1, 2))]
+    assert mean_stain(stains) == Stain((1, 1, 1), (2, 1, 1.5))
+
+
+@pytest.mark.parametrize(
+    ("level", "spread"),
+    [((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 0)), ((0, math.nan, 0), (1, 1, 1)), ((0, 0, 0), (1, math.inf, 1))],
+)
+def test_a_stain_that_cannot_be_is_refused(level: tuple[float, ...], spread: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="stain"):
+        Stain(level, spread)
