@@ -159,7 +159,11 @@ def _bench_speed(
         wholes = _take_turns(
             {
                 way: lambda engine=engine: segment(
-                    [engine], read_image(file), scale=scale, settings=artifact.card.instances
+                    [engine],
+                    read_image(file),
+                    scale=scale,
+                    settings=artifact.card.instances,
+                    stain=artifact.card.stain,
                 )
                 for way, engine in pipelines.items()
             },

@@ -23,7 +23,7 @@ from frugalseg.images import write_image
 from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import STATE_VARIABLE
-from frugalseg.stain import measure_stain
+from frugalseg.stain import Stain, measure_stain
 from frugalseg.synthetic import synthetic_glands
 
 
@@ -97,6 +97,22 @@ def test_another_stain_changes_little_unless_it_is_kept(tmp_path: Path) -> None:
         return float(np.mean([np.abs(known[key] - found[key]).mean() for key in known]))
 
     assert difference("matched") < difference("kept", "--no-stain-matching") / 3
+
+
+def test_an_ensemble_has_the_middle_of_its_members_stains(
+    model_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = packed_net(settled_net("lite"), "lite")
+    stains = [Stain((0.0, 0.5, 1.0), (0.5, 0.5, 0.5)), Stain((0.5, 0.5, 0.0), (1.0, 0.5, 0.5))]
+    paths = [tmp_path / "a.fseg", tmp_path / "b.fseg"]
+    for path, stain in zip(paths, stains, strict=True):
+        write_artifact(path, replace_card(artifact, stain=stain))
+    for order in (paths, paths[::-1]):
+        assert load_model(order, threads=1).card.stain == Stain((0.25, 0.5, 0.5), (0.75, 0.5, 0.5))
+    assert load_model(paths[:1] * 2, threads=1).card.stain == stains[0]
+    assert not caplog.messages
+    assert load_model([*paths, model_file], threads=1).card.stain is None
+    assert "own stain" in caplog.text
 
 
 def test_the_terms_of_the_weights_are_shown_at_the_first_use(

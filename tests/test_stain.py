@@ -54,6 +54,29 @@ def test_glass_has_no_stain_and_stays(value: int) -> None:
     assert recolour(glass, None) is glass
 
 
+@pytest.mark.parametrize("lamp", [1.0, 0.95, 0.9, 0.85])
+def test_a_dim_lamp_is_taken_back_and_its_grey_glass_is_no_tissue(lamp: float) -> None:
+    tissue = dyed(GLANDS, (2, 2, 2))
+    image = np.concatenate([tissue, np.full_like(tissue, 250)])
+    dim = np.rint(lamp * image).astype(np.uint8)
+    found = recolour(dim, curves_for(measured(image), [dim]))[: len(tissue)].astype(float)
+    assert np.abs(found - tissue).mean() <= max(0.5 * np.abs(dim[: len(tissue)].astype(float) - tissue).mean(), 1)
+
+
+def test_a_dark_ground_has_no_stain() -> None:
+    """Fluorescence: what is dense there is what has no dye."""
+    image = np.full((80, 80, 3), 8, dtype=np.uint8)
+    image[:40, :50] = 160
+    assert measure_stain([image]) is None
+    assert measure_stain([255 - image]) is not None
+
+
+def test_a_large_image_is_measured_in_blocks() -> None:
+    image = np.tile(GLANDS, (1, 16, 1))  # 160 x 3072
+    long = np.tile(GLANDS, (64, 1, 1))  # 10240 x 192: more than a block
+    assert measured(image) == measured(long) == measured(GLANDS)
+
+
 def test_nothing_is_measured_on_nothing() -> None:
     assert measure_stain([]) is None
     assert mean_stain([]) is None
@@ -91,6 +114,7 @@ def test_darker_stays_darker_and_white_stays_pale(levels: list[float], spreads: 
     curves = target.curves_from(own)
     assert curves.shape == (3, 256)
     assert (np.diff(curves.astype(int), axis=1) >= 0).all()
+    assert curves[:, 255].min() >= 240
 
 
 def test_densities_change_by_the_greatest_factor_at_most() -> None:

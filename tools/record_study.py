@@ -7,9 +7,9 @@ Cross-validation on the training images of GlaS alone: three folds, each patient
 fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
 probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
 connected components and by the first rules of objects for `base`, averaged over turns and scales for the rows named by
---averaged, and with a rejector of false objects that the other folds have taught. What the folds of the row of the
-shipped length teach goes into rejector.json. What is there is skipped, what was interrupted goes on. `report` writes
-the tables of docs/results/glands.md between its markers.
+--averaged, and with a rejector of false objects that the other folds have taught. Images are seen in their own stain
+(tools/stain_study.py has the other). What is there is skipped, what was interrupted goes on. `report` writes the tables
+of docs/results/glands.md between its markers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from frugalseg.segmentation import mean_map, objects_of
 from frugalseg.train.checkpoint import checkpoints, load_tensors, save_tensors
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CHECKPOINTS, CONFIG, read_config
-from frugalseg.train.folds import REJECTOR, FittedRejector, candidates_of
+from frugalseg.train.folds import REJECTOR, candidates_of
 from frugalseg.train.lesson import Lesson
 from frugalseg.train.plan import DataChoice, cutting_rules, load_samples, open_training_data
 from frugalseg.train.quantize_config import QuantizeConfig
@@ -240,14 +240,10 @@ class Study:
                     scores.setdefault(_title(mode, variant), {})[name] = score_maps(maps, truth, other)
             candidates.append(Candidates.joined(parts))
         try:
-            judges = [fit_rejector(_all_but(candidates, place)) for place in range(len(cards))]
+            judges = [fit_rejector(all_but(candidates, place)) for place in range(len(cards))]
         except TooFewObjectsError as error:
             print(f"no rejector for {row}: {error}", flush=True)
             return scores
-        if (row, mode) == (SHIPPED, PLAIN):
-            rejector = fit_rejector(Candidates.joined(candidates))
-            card = dataclasses.replace(cards[0], class_names=("gland",), instances=rules[0])
-            FittedRejector.of(RESULTS / REJECTOR, rejector, card).write()
         judged = scores.setdefault(_title(mode, JUDGED), {})
         for place, fold in enumerate(self.chosen):
             settings = dataclasses.replace(rules[place], rejector=judges[place])
@@ -260,7 +256,7 @@ def _title(mode: str, what: str) -> str:
     return what if mode == PLAIN else f"{mode}, {what}"
 
 
-def _all_but(parts: Sequence[Candidates], left_out: int) -> Candidates:
+def all_but(parts: Sequence[Candidates], left_out: int) -> Candidates:
     return Candidates.joined([each for index, each in enumerate(parts) if index != left_out])
 
 

@@ -40,6 +40,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import resize_image
 from frugalseg.shipped import MODELS
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import read_config
 from frugalseg.train.folds import FittedRejector
 from frugalseg.train.plan import cutting_rules, load_samples, training_stain
 
@@ -89,7 +90,7 @@ def pack(path: Path, data: Path, runs: list[Path], half_floats: bool) -> None:
     if half_floats:
         packed = with_half_floats(packed)
     packed = dataclasses.replace(packed, card=dataclasses.replace(packed.card, class_names=("gland",)))
-    _write_calibrated(path, _with_looks(packed, data), runs[0])
+    _write_calibrated(path, _with_looks(packed, data, runs), runs[0])
 
 
 def add(path: Path, runs: list[Path]) -> None:
@@ -133,20 +134,25 @@ def _write_with(path: Path, artifact: Artifact, instances: InstanceSettings) -> 
 
 def stain(path: Path, data: Path) -> None:
     """Bring images to the training images' stain; everything else stays."""
-    artifact = _with_looks(read_artifact(path), data)
+    artifact = read_artifact(path)
+    artifact = _with_looks(dataclasses.replace(artifact, card=dataclasses.replace(artifact.card, stain=None)), data)
     print(f"{path}: {write_artifact(path, artifact):,} bytes; {artifact.card.stain}")
 
 
-def _with_looks(artifact: Artifact, data: Path) -> Artifact:
-    """With what the card lacks of how the training images look."""
+def _with_looks(artifact: Artifact, data: Path, runs: list[Path] | None = None) -> Artifact:
+    """With what the card lacks of how the training images look: those of the runs, by default all of DATA."""
     card = artifact.card
-    if card.familiarity is not None and card.stain is not None:
+    configs = [read_config(run) for run in runs or ()]
+    names = {name for config in configs for name in config["data"]["train"]}
+    older = all("stain_matching" not in config["config"] for config in configs)
+    if card.familiarity is not None and (card.stain is not None or not older):
         return artifact
     dataset = open_dataset(data, subset="train")
-    loaded = load_samples(dataset, dataset.labelled)
+    loaded = load_samples(dataset, [each for each in dataset.labelled if not names or each.name in names])
     known = learn_familiarity([appearance(resize_image(each.image, card.scale)) for each in loaded])
     found = training_stain(loaded, card.scale)
-    card = dataclasses.replace(card, familiarity=card.familiarity or known, stain=card.stain or found)
+    found = card.stain or (found if older else None)
+    card = dataclasses.replace(card, familiarity=card.familiarity or known, stain=found)
     return dataclasses.replace(artifact, card=card)
 
 

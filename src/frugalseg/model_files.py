@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from frugalseg.errors import InputError
 from frugalseg.familiarity import Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.quant import QuantSpec
-from frugalseg.stain import Stain
+from frugalseg.stain import Stain, mean_stain
+
+log = logging.getLogger(__name__)
 
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
@@ -107,6 +110,19 @@ def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:
             raise InputError(path, f"has the classes {card.class_names}, the first member has {first.class_names}")
         if card.net != first.net or not math.isclose(card.scale, first.scale, rel_tol=0.25):
             raise InputError(path, "differs from the first member in network or image scale")
+
+
+def joint_card(cards: Sequence[ModelCard]) -> ModelCard:
+    """The card of an ensemble: that of the first member, with the middle of all members' stains.
+
+    Where a member leaves images in their own stain, the ensemble does.
+    """
+    stains = [card.stain for card in cards if card.stain is not None]
+    if len(stains) < len(cards):
+        if stains:
+            log.warning("a member leaves images in their own stain, so the ensemble does")
+        return replace(cards[0], stain=None)
+    return cards[0] if all(stain == stains[0] for stain in stains) else replace(cards[0], stain=mean_stain(stains))
 
 
 def write_card(folder: Path, card: ModelCard) -> None:

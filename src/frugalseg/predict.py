@@ -29,7 +29,7 @@ from frugalseg.images import (
     write_label_map,
 )
 from frugalseg.images.inputs import find_images as find_images
-from frugalseg.model_files import ModelCard, check_members
+from frugalseg.model_files import ModelCard, check_members, joint_card
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.segmentation import Segmented, resize_image, segment
@@ -110,7 +110,7 @@ def load_model(
     check_members(paths, [model.card for model in models])
     return Model(
         tuple(each for model in models for each in model.engines),
-        models[0].card,
+        joint_card([model.card for model in models]),
         tuple(dict.fromkeys(text for model in models for text in model.licences)),
     )
 
@@ -165,7 +165,7 @@ def _load_runs(path: Path, engine: EngineName, precision: str, device: str, thre
         engines.append(_torch_engine(net, precision, device, threads))
         cards.append(card)
     check_members(folders, cards)
-    return Model(tuple(engines), cards[0], tuple(dict.fromkeys(map(licence_of, folders))))
+    return Model(tuple(engines), joint_card(cards), tuple(dict.fromkeys(map(licence_of, folders))))
 
 
 def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> Engine:

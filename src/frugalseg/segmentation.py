@@ -14,7 +14,7 @@ from scipy import ndimage
 from frugalseg.arrays import Image, LabelMap, ProbabilityMap
 from frugalseg.engines import Engine
 from frugalseg.instances import InstanceSettings, foreground, object_classes, separate_judged
-from frugalseg.stain import Stain, curves_for, recolour
+from frugalseg.stain import Curves, Stain, curves_for, recolour
 from frugalseg.tiling import pad, tiles
 
 Label = TypeVar("Label", np.int32, np.bool_)
@@ -186,11 +186,14 @@ def mean_map(
     engines: Sequence[Engine], image: Image, scale: float, tta: bool, stain: Stain | None = None
 ) -> ProbabilityMap:
     """The mean of all engines' maps (C + 2, H, W) at `scale`, with `tta` over turns and scales, too."""
-    curves = curves_for(stain, [resize_image(image, scale)])
     total: ProbabilityMap | None = None
+    curves: Curves | None = None
     factors = TTA_SCALES if tta else TTA_SCALES[:1]
     for factor in factors:
-        small = recolour(resize_image(image, scale * factor), curves)
+        small = resize_image(image, scale * factor)
+        if factor == TTA_SCALES[0]:
+            curves = curves_for(stain, [small])
+        small = recolour(small, curves)
         for engine in engines:
             maps = probability_map(engine, small, tta=tta)
             if total is None:

@@ -27,7 +27,16 @@ from frugalseg.arrays import Image
 N_COLOURS = 3
 
 GLASS = 0.12
-"""Mean optical density (natural logarithm) over the colours up to which a pixel is glass, and counts for nothing."""
+"""Mean optical density (natural logarithm) over the colours, above that of the ground, up to which a pixel is glass."""
+
+BRIGHTEST = 0.01
+"""This share of the pixels, the brightest, tells the ground's density: a dim lamp makes glass grey."""
+
+MOST_GROUND = 0.25
+"""The ground is no denser than this (a grey of 198): images without glass would lose their pale tissue."""
+
+DARK_GROUND = 2.0
+"""Images of which a quarter is denser than this (darker than a grey of 34) are no bright field, and stay."""
 
 LEAST_TISSUE = 0.01
 """Images with a smaller share of tissue are left as they are."""
@@ -43,6 +52,13 @@ LEAST_SPREAD = 0.01
 
 _DENSITY = -np.log((np.arange(256) + 1) / 256)
 """Optical density of each of the 256 values of a colour; that of white is 0."""
+
+BIN = 0.01
+"""Width of the bins of mean density that pixels are counted in."""
+
+N_BINS = math.ceil(float(_DENSITY.max()) / BIN) + 1
+_DENSITY_IN_BINS = (_DENSITY / (N_COLOURS * BIN)).astype(np.float32)
+_BLOCK_PX = 2**20
 
 _FAINT = 1e-3
 _LOG_DENSITY = np.log(np.maximum(_DENSITY, _FAINT))
@@ -104,23 +120,37 @@ def recolour(image: Image, curves: Curves | None) -> Image:
 
 
 def measure_stain(images: Iterable[Image]) -> Stain | None:
-    """The stain of the tissue in images (H, W, 3) of one preparation; None where they have hardly any."""
-    counts = np.zeros((N_COLOURS, 256), dtype=np.int64)
-    n_pixels = 0
-    density = _DENSITY.astype(np.float32)
+    """The stain of the tissue in images (H, W, 3) of one preparation; None for hardly any tissue, or a dark ground."""
+    counts = np.zeros((N_COLOURS, N_BINS, 256), dtype=np.int64)
     for image in images:
-        pixels = image.reshape(-1, N_COLOURS)
-        n_pixels += len(pixels)
-        tissue = pixels[density[pixels].sum(axis=1) > N_COLOURS * GLASS]
-        for colour in range(N_COLOURS):
-            counts[colour] += np.bincount(tissue[:, colour], minlength=256)
-    n_tissue = int(counts[0].sum())
+        rows = max(1, _BLOCK_PX // max(1, image.shape[1]))
+        for top in range(0, image.shape[0], rows):
+            _count(image[top : top + rows], counts)
+    whole = counts[0].sum(axis=1)
+    n_pixels = int(whole.sum())
+    if n_pixels == 0:
+        return None
+    reached = np.cumsum(whole) / n_pixels
+    if np.searchsorted(reached, 0.75) * BIN > DARK_GROUND:
+        return None
+    ground = min(float(np.searchsorted(reached, BRIGHTEST)) * BIN, MOST_GROUND)
+    tissue = counts[:, math.ceil(round((ground + GLASS) / BIN, 6)) :].sum(axis=1)
+    n_tissue = int(tissue[0].sum())
     if n_tissue == 0 or n_tissue < LEAST_TISSUE * n_pixels:
         return None
-    level = counts @ _LOG_DENSITY / n_tissue
-    variance = counts @ np.square(_LOG_DENSITY) / n_tissue - np.square(level)
+    level = tissue @ _LOG_DENSITY / n_tissue
+    variance = tissue @ np.square(_LOG_DENSITY) / n_tissue - np.square(level)
     spread = np.maximum(np.sqrt(np.maximum(variance, 0)), LEAST_SPREAD)
     return Stain(tuple(level.tolist()), tuple(spread.tolist()))
+
+
+def _count(image: Image, counts: NDArray[np.int64]) -> None:
+    """Count the values of each colour, by bins of the pixels' mean density."""
+    bins = _DENSITY_IN_BINS[image[..., 0]] + _DENSITY_IN_BINS[image[..., 1]] + _DENSITY_IN_BINS[image[..., 2]]
+    places = 256 * bins.astype(np.int32).ravel()
+    for colour in range(N_COLOURS):
+        found = np.bincount(places + image[..., colour].ravel(), minlength=N_BINS * 256)
+        counts[colour] += found.reshape(N_BINS, 256)
 
 
 def mean_stain(stains: Sequence[Stain]) -> Stain | None:

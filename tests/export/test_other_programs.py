@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,12 @@ import pytest
 from packed_nets import image, normalised, packed_net, settled_net
 from PIL import Image
 
-from frugalseg.artifact import write_artifact
+from frugalseg.artifact import read_artifact, write_artifact
 from frugalseg.cli import main
 from frugalseg.export.bioimageio import colours_to_probabilities
 from frugalseg.graphs import float_model
 from frugalseg.images import write_image
+from frugalseg.stain import GLASS, Stain
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_in_ten_lines.py"
 
@@ -38,6 +42,27 @@ def test_bioimage_io_accepts_its_package(packed: Path, tmp_path: Path) -> None:
     description = core.load_description(out)
     assert description.inputs[0].axes[1].channel_names == ["red", "green", "blue"]
     assert description.outputs[0].axes[1].channel_names == ["background", "class 0", "class 1", "border"]
+
+
+def test_the_package_says_how_images_are_stained(packed: Path, tmp_path: Path) -> None:
+    core = pytest.importorskip("bioimageio.core", reason="bioimageio.core is not installed")
+    artifact = read_artifact(packed)
+    stain = Stain((-1.5, -0.25, -1.25), (0.75, 0.5, 0.5))
+    card = dataclasses.replace(artifact.card, stain=stain)
+    write_artifact(tmp_path / "net.fseg", dataclasses.replace(artifact, card=card))
+    for name, path in (("with", tmp_path / "net.fseg"), ("without", packed)):
+        assert main(["export", str(path), "--format", "bioimageio", "--out", str(tmp_path / f"{name}.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "with.zip") as package:
+        said = package.read("README.md").decode()
+    told = core.load_description(tmp_path / "with.zip").config.model_dump()["frugalseg"]["stain"]
+    assert told == {"level": [-1.5, -0.25, -1.25], "spread": [0.75, 0.5, 0.5]}
+    assert f"more than {GLASS:g} above that of the brightest 1%" in said
+    with zipfile.ZipFile(tmp_path / "without.zip") as package:
+        assert "tain" not in package.read("README.md").decode()
+    assert main(["export", str(tmp_path / "net.fseg"), "--format", "onnx", "--out", str(tmp_path / "net.onnx")]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["frugalseg"])
+    assert facts["stain"] == told
 
 
 def test_the_packages_network_gives_the_probabilities_of_ours() -> None:

@@ -137,7 +137,8 @@ class TestOneImage:
         assert propose(trained, image) == 0
         model = load_model([round_folder(trained.folder, 0) / "ensemble.fseg"])
         pixels = load_image(as_sample(image, annotated=False))
-        expected = segment(model.engines, pixels, scale=model.card.scale, settings=model.card.instances)
+        card = model.card
+        expected = segment(model.engines, pixels, scale=card.scale, settings=card.instances, stain=card.stain)
         path = proposal_file(trained.folder, 0, image.name)
         assert np.array_equal(labels_of(path), expected.labels)
         before = path.stat().st_mtime_ns

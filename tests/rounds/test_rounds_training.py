@@ -106,9 +106,8 @@ class TestFirstRound:
         model = load_model([round_folder(trained.folder, 0) / "ensemble.fseg"])
         scores = {}
         for name in named("validation"):
-            found = segment(
-                model.engines, read_image(glands / f"{name}.png"), scale=model.card.scale, settings=model.card.instances
-            )
+            image, card = read_image(glands / f"{name}.png"), model.card
+            found = segment(model.engines, image, scale=card.scale, settings=card.instances, stain=card.stain)
             scores[name] = score_image(found.labels, read_label_map(glands / f"{name}_anno.png"))
         pooled = pool(list(scores.values()))
         assert metrics["object_dice"] == pytest.approx(pooled.object_dice)

@@ -117,7 +117,7 @@ class TestAfterARound:
         samples = [as_sample(image, annotated=False) for image in trained.pool()]
         again = {
             each.sample.name: each.scores.uncertainty
-            for each in score_images(model.engines, samples, lambda sample: model.card.scale)
+            for each in score_images(model.engines, samples, lambda sample: model.card.scale, stain=model.card.stain)
         }
         assert len(set(again.values())) == len(left)
         ranks = {name: rank for rank, name in enumerate(sorted(again, key=lambda name: -again[name]), start=1)}

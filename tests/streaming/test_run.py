@@ -23,7 +23,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.segmentation import segment
 from frugalseg.slides import ArraySlide
-from frugalseg.stain import measure_stain
+from frugalseg.stain import Stain, measure_stain
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
@@ -383,6 +383,29 @@ def test_a_slide_of_another_stain_is_seen_in_the_training_images(tmp_path):
     assert again == found
     other = dataclasses.replace(stained, stain=dataclasses.replace(stained.stain, level=(0.0, 0.0, 0.0)))
     assert segment_slide([DarknessEngine()], other, ArraySlide(pale, 0.5), "x", out, settings, resume=True) != found
+
+
+def test_a_slide_has_one_stain_whatever_part_of_it_is_segmented(tmp_path):
+    """Pale discs left, dark ones right: a region, or glass with the tissue, changes nothing of an object."""
+    image, _ = discs()
+    image[:, :1300] = (255 * (image[:, :1300] / 255) ** 0.7).round().astype(np.uint8)
+    card = dataclasses.replace(CARD, stain=Stain((0.2, 0.2, 0.2), (0.2, 0.2, 0.2)))
+    found = {}
+    for name, more in {"all": {}, "glass": {"skip_glass": False}, "region": {"region": (1000, 500, 400, 400)}}.items():
+        settings = StreamSettings(formats=("tiff",), workers=1, **more)
+        segment_slide([DarknessEngine()], card, ArraySlide(image, 0.5), "x", tmp_path / name, settings)
+        found[name] = tifffile.imread(tmp_path / name / "x.labels.ome.tif") > 0
+    assert found["all"].any()
+    np.testing.assert_array_equal(found["glass"], found["all"])
+    inside = (slice(260, 440), slice(510, 690))
+    np.testing.assert_array_equal(found["region"][inside], found["all"][inside])
+
+
+def test_results_of_a_version_without_stains_stand(tmp_path):
+    image, _ = discs()
+    before = run(image, tmp_path)
+    assert "stain" not in before["made_for"]
+    assert run(image, tmp_path, resume=True) == before
 
 
 def test_a_slide_unlike_the_training_images_is_told(tmp_path):

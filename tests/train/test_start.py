@@ -179,7 +179,8 @@ def test_from_the_shipped_glands_a_few_images_are_enough(tmp_path: Path, capsys:
         scores = []
         for sample in dataset.samples:
             content = load_sample(dataset, sample)
-            found = segment(model.engines, content.image, scale=model.card.scale, settings=model.card.instances)
+            card = model.card
+            found = segment(model.engines, content.image, scale=card.scale, settings=card.instances, stain=card.stain)
             scores.append(score_image(found.labels, content.labels))
         dice[name] = pool(scores).object_dice
     assert dice["glands"] > dice["imagenet"] + 0.1, dice

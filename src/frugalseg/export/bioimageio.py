@@ -24,6 +24,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.instances import CUT_FACTOR, DOUBTED
 from frugalseg.model_files import ModelCard
 from frugalseg.nets.onnx_graph import INPUT, OPSET, OUTPUT
+from frugalseg.stain import BRIGHTEST, DARK_GROUND, GLASS, LEAST_TISSUE, MOST_FACTOR, MOST_GROUND, MOST_POWER
 from frugalseg.synthetic import synthetic_glands
 
 PROBABILITIES = "probabilities"
@@ -195,6 +196,21 @@ def _describe(artifact: Artifact, folder: Path) -> Any:
     )
 
 
+def _stain_rules(card: ModelCard) -> str:
+    if card.stain is None:
+        return ""
+    factor, power = f"{MOST_FACTOR:g}", f"between {1 / MOST_POWER:.2f} and {MOST_POWER:.2f}"
+    return f"""
+Stain: the density of a value v is -ln((v + 1) / 256). Tissue are pixels whose density, averaged over the colours, is
+more than {GLASS:g} above that of the brightest {BRIGHTEST:.0%} (taken as {MOST_GROUND:g} at most). With m and s, mean
+and standard deviation of ln(density) over tissue, every density d of that colour becomes exp(m + a + p (ln d - m)):
+a = level - m, held between -ln {factor} and ln {factor}, and p = spread / s, held {power}.
+Level and spread of red, green and blue are in rdf.yaml's config. Images with less than {LEAST_TISSUE:.0%} tissue, or of
+which a quarter is denser than {DARK_GROUND:g}, stay as they are.
+
+"""
+
+
 def _settings(card: ModelCard) -> dict[str, Any]:
     """What `frugalseg predict` knows beside the weights."""
     stain = None if card.stain is None else {"level": [*card.stain.level], "spread": [*card.stain.spread]}
@@ -234,7 +250,7 @@ def _documentation(artifact: Artifact) -> str:
     card, settings = artifact.card, artifact.card.instances
     size = f"{card.pixel_size_um / card.scale:.3g} µm a pixel" if card.pixel_size_um else "the network's scale"
     classes = ", ".join(card.class_names)
-    stained = ", and their stain is brought to the one in rdf.yaml's config" if card.stain is not None else ""
+    stained = "" if card.stain is None else ", and their stain is brought to that of the training images (below)"
     if settings.rejector is not None:
         judged = "the others are judged by the rejector in rdf.yaml's config"
     else:
@@ -256,7 +272,7 @@ a disc with a radius of {settings.opening_radius:g} pixels (below 1: not at all;
 objects go on beyond the image's edge); parts that are no debris are objects each. Objects below
 {settings.debris_area:g} square pixels are debris, {judged}.
 Where size matters, objects that the image's edge cuts count as {CUT_FACTOR:g} times larger.
-`frugalseg predict` does this.
+{_stain_rules(card)}`frugalseg predict` does this.
 
 Licence of the weights: {artifact.licence}. Not a medical device.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from frugalseg.artifact import NOT_STATED, Artifact, Member
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.model_files import ModelCard, check_members
+from frugalseg.model_files import ModelCard, check_members, joint_card
 from frugalseg.nets import SegmentationNet
 from frugalseg.nets.onnx_graph import weightless_graph
 from frugalseg.quant.layers import bake, to_codes
@@ -48,7 +48,7 @@ def pack_runs(runs: Sequence[Path], *, licence: str | None = None) -> Artifact:
         raise InputError(folders[0], "and another member are quantized differently; one file holds one kind")
     first = loaded[0][0]
     return Artifact(
-        card=cards[0],
+        card=joint_card(cards),
         stride=first.stride,
         halo_px=first.halo_px,
         licence=licence or _inherited(folders),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from frugalseg.arrays import Image
+from frugalseg.arrays import Image, Mask
 from frugalseg.familiarity import Familiarity, appearance
 from frugalseg.slides import SlideView
 from frugalseg.streaming.plan import CROP_PX, Rect, SlidePlan
@@ -15,22 +16,33 @@ from frugalseg.streaming.plan import CROP_PX, Rect, SlidePlan
 N_CELLS = 64
 """At most so many tell how the slide is stained."""
 
+MUCH_TISSUE = 0.25
+"""Cells with so large a share of tissue are preferred."""
+
 N_WINDOWS = 16
 SIDE_PX = 384
 """Side of a window at the network's scale."""
 
 
-def tissue_cells(view: SlideView, plan: SlidePlan) -> Iterator[Image]:
-    """Cells of a grid over the tiles' kept parts, evenly over all of them; none where there is no tissue."""
-    cells = [
-        Rect(left, top, min(left + CROP_PX, kept.right), min(top + CROP_PX, kept.bottom))
-        for kept in plan.kept
-        for top in range(kept.top, kept.bottom, CROP_PX)
-        for left in range(kept.left, kept.right, CROP_PX)
-    ]
+def tissue_cells(view: SlideView, tissue: Mask) -> Iterator[Image]:
+    """Cells of a grid over the whole slide, evenly over those with most tissue; none where there is none.
+
+    Whatever region is segmented, and whether glass is, too: the slide has one stain.
+    """
+    down, across = tissue.shape[0] / view.height, tissue.shape[1] / view.width
+    shares = {}
+    for top in range(0, view.height, CROP_PX):
+        rows = slice(math.floor(top * down), max(math.ceil(min(top + CROP_PX, view.height) * down), 1))
+        for left in range(0, view.width, CROP_PX):
+            columns = slice(math.floor(left * across), max(math.ceil(min(left + CROP_PX, view.width) * across), 1))
+            share = float(tissue[rows, columns].mean())
+            if share > 0:
+                shares[top, left] = share
+    least = min(MUCH_TISSUE, max(shares.values(), default=0))
+    cells = [place for place, share in shares.items() if share >= least]
     for place in np.unique(np.linspace(0, len(cells) - 1, N_CELLS).astype(int)) if cells else ():
-        box = cells[place]
-        yield view.read(box.left, box.top, box.width, box.height)
+        top, left = cells[place]
+        yield view.read(left, top, min(CROP_PX, view.width - left), min(CROP_PX, view.height - top))
 
 
 def compare_with_training(view: SlideView, plan: SlidePlan, familiarity: Familiarity | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from frugalseg import __version__
+from frugalseg.arrays import Mask
 from frugalseg.atomic import write_json
 from frugalseg.engines import Engine
 from frugalseg.errors import InputError
@@ -24,7 +25,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.processor import usable_cores
 from frugalseg.slides import Slide, SlideView
-from frugalseg.stain import curves_for
+from frugalseg.stain import Curves, curves_for
 from frugalseg.streaming.label_tiles import ObjectIndex, paint
 from frugalseg.streaming.looks import compare_with_training, tissue_cells
 from frugalseg.streaming.objects import are_debris, blocks_of, enclosed, objects_of_block
@@ -167,12 +168,12 @@ def _made_for(
         "model": list(model_key),
         "scale": card.scale_for(size_um),
         "instances": card.instances.to_document(),
-        "stain": None if card.stain is None else [[*card.stain.level], [*card.stain.spread]],
         "class_names": list(card.class_names),
         "region": None if settings.region is None else list(settings.region),
         "skip_glass": settings.skip_glass,
         "batch": settings.batch,
         "formats": list(settings.formats),
+        **({} if card.stain is None else {"stain": [[*card.stain.level], [*card.stain.spread]]}),
     }
 
 
@@ -201,7 +202,8 @@ def _new_plan(
     report("tissue", 0, 1)
     level = view.slide.levels[0]
     frame = None if settings.region is None else _frame(view, settings.region)
-    tissue = tissue_mask(view.slide, view.factor) if settings.skip_glass else None
+    mask = tissue_mask(view.slide, view.factor) if settings.skip_glass or card.stain is not None else None
+    _curves(view, card, work, mask)
     plan = make_plan(
         slide_width=level.width,
         slide_height=level.height,
@@ -209,13 +211,26 @@ def _new_plan(
         height=view.height,
         stride=max(engine.stride for engine in engines),
         halo_px=halo_for(max(engine.halo_px for engine in engines), card.net),
-        tissue=tissue,
+        tissue=mask if settings.skip_glass else None,
         frame=frame,
         batch=settings.batch,
     )
     work.write_plan(plan, card.instances, made_for)
     report("tissue", 1, 1)
     return plan
+
+
+def _curves(view: SlideView, card: ModelCard, work: WorkFolder, tissue: Mask | None = None) -> Curves | None:
+    """What brings the slide to the model's stain, measured once and kept with the work; None leaves it."""
+    if card.stain is None:
+        return None
+    arrays = work.stitched.get("curves")
+    if arrays is None:
+        mask = tissue_mask(view.slide, view.factor) if tissue is None else tissue
+        found = curves_for(card.stain, tissue_cells(view, mask))
+        arrays = {"curves": np.zeros((0, 256), np.uint8) if found is None else found}
+        work.stitched.put("curves", arrays)
+    return arrays["curves"] if len(arrays["curves"]) else None
 
 
 def _frame(view: SlideView, region: tuple[int, int, int, int]) -> Rect:
@@ -252,7 +267,7 @@ def _network_stage(
         work.tiles,
         threshold=card.instances.threshold,
         clock=clock,
-        curves=curves_for(card.stain, tissue_cells(view, plan)),
+        curves=_curves(view, card, work),
         keep_images=keep_images,
         advance=_counter(report, "network", len(plan.tiles)),
     )

@@ -14,7 +14,7 @@ from frugalseg.errors import InputError
 from frugalseg.images import load_image, open_dataset
 from frugalseg.model_files import ModelCard, check_members
 from frugalseg.nets import SegmentationNet
-from frugalseg.segmentation import resize_image
+from frugalseg.segmentation import network_image
 from frugalseg.train.patches import PreparedImage
 from frugalseg.train.weights import describe_source, load_net
 
@@ -55,8 +55,8 @@ def load_teachers(folders: Sequence[Path], student: Path, card: ModelCard) -> li
     return [net for net, _ in loaded]
 
 
-def prepare_unlabelled(lesson: Lesson, scale: float) -> list[PreparedImage]:
-    """The images without annotations at the network's scale, every pixel unknown; none where there are none to be.
+def prepare_unlabelled(lesson: Lesson, card: ModelCard) -> list[PreparedImage]:
+    """The images without annotations, if any, as the network of this card sees them; every pixel is unknown.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def prepare_unlabelled(lesson: Lesson, scale: float) -> list[PreparedImage]:
     dataset = open_dataset(lesson.unlabelled)
     if not dataset.samples:
         raise InputError(dataset.root, "holds no image")
-    images = [resize_image(load_image(sample), scale) for sample in dataset.samples]
+    images = [network_image(load_image(sample), card.scale, card.stain) for sample in dataset.samples]
     return [
         PreparedImage(sample.name, image, np.full(image.shape[:2], UNKNOWN, np.int32), np.zeros(1, np.int64))
         for sample, image in zip(dataset.samples, images, strict=True)

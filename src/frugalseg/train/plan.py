@@ -195,10 +195,11 @@ def _familiarity(loaded: Sequence[LoadedSample], scale: float) -> Familiarity | 
 
 
 def training_stain(loaded: Sequence[LoadedSample], scale: float) -> Stain | None:
-    """The middle stain of the training images at the network's scale, each counted once."""
+    """The middle stain of the training images at the network's scale, each counted once; None unless most have one."""
     images = {sample.name: sample.image for sample in loaded}
-    found = (measure_stain([resize_image(image, scale)]) for image in images.values())
-    return mean_stain([stain for stain in found if stain is not None])
+    found = [measure_stain([resize_image(image, scale)]) for image in images.values()]
+    stains = [stain for stain in found if stain is not None]
+    return mean_stain(stains) if 2 * len(stains) > len(found) else None
 
 
 def choose_scale(diameter_px: float, config: TrainConfig) -> float:

@@ -107,7 +107,7 @@ def quantize_run(
     teachers, extra = None, []
     if lesson is not None and lesson.teachers:
         teachers = Teachers(load_teachers(lesson.teachers, source, card), config.distillation)
-        extra = prepare_unlabelled(lesson, card.scale)
+        extra = prepare_unlabelled(lesson, card)
         document["teachers"] = lesson.describe()
     elif lesson is not None and lesson.unlabelled is not None:
         raise ConfigError("unlabelled", "images without annotations need teachers")
