@@ -6,6 +6,7 @@ import numpy as np
 
 from frugalseg.engines.testing import DarknessEngine
 from frugalseg.instances import InstanceSettings
+from frugalseg.model_files import ModelCard
 from frugalseg.slides import ArraySlide, SlideView
 from frugalseg.streaming.objects import Objects, are_alone, are_debris, blocks_of, enclosed, objects_of_block
 from frugalseg.streaming.plan import make_plan
@@ -13,6 +14,9 @@ from frugalseg.streaming.probabilities import run_network, stored_parts
 from frugalseg.streaming.stitch import join
 from frugalseg.streaming.store import ArrayStore
 from frugalseg.streaming.timing import Clock
+
+CARD = ModelCard("lite", ("gland",), 0.5, 0.5, 60.0, InstanceSettings(min_area=20))
+"""Of a network that sees half the slide's pixels along a side."""
 
 
 class HalfPrecision(DarknessEngine):
@@ -80,3 +84,13 @@ def painted(plan, found: list[Objects]):
 
 
 __all__ = ["HalfPrecision", "InstanceSettings", "are_alone", "field", "painted", "stream"]
+
+
+def discs(height=1500, width=2600):
+    """Glass with dark discs, some of them across the tiles' borders."""
+    image = np.full((height, width, 3), 240, dtype=np.uint8)
+    yy, xx = np.mgrid[:height, :width]
+    places = [(200, 300, 80), (1020, 640, 60), (1300, 2300, 100), (700, 2080, 50), (0, 1500, 40)]
+    for y, x, radius in places:
+        image[(yy - y) ** 2 + (xx - x) ** 2 < radius**2] = (70, 30, 60)
+    return image, places

@@ -17,38 +17,25 @@ import frugalseg.streaming.run as run_module
 from frugalseg.cli import main
 from frugalseg.engines.testing import DarknessEngine
 from frugalseg.errors import FrugalsegError, InputError
-from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import write_image
 from frugalseg.instances import InstanceSettings
-from frugalseg.model_files import ModelCard
 from frugalseg.segmentation import segment
 from frugalseg.slides import ArraySlide
-from frugalseg.stain import Stain, measure_stain
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
-from frugalseg.synthetic import synthetic_glands
+
+from .builders import CARD, discs
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow, of the extra wsi")
 zarr = pytest.importorskip("zarr", reason="needs zarr, of the extra wsi")
 
-CARD = ModelCard("lite", ("gland",), 0.5, 0.5, 60.0, InstanceSettings(min_area=20))
 DONE = [suffix for suffix, _ in OUTPUTS.values()]
 
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-def discs(height=1500, width=2600):
-    """Glass with dark discs, some of them across the tiles' borders."""
-    image = np.full((height, width, 3), 240, dtype=np.uint8)
-    yy, xx = np.mgrid[:height, :width]
-    places = [(200, 300, 80), (1020, 640, 60), (1300, 2300, 100), (700, 2080, 50), (0, 1500, 40)]
-    for y, x, radius in places:
-        image[(yy - y) ** 2 + (xx - x) ** 2 < radius**2] = (70, 30, 60)
-    return image, places
 
 
 def contents(folder, name="x"):
@@ -366,59 +353,3 @@ def test_flags_of_slides_need_a_slide(tmp_path, capsys):
     names = [str(tmp_path / "small.png"), "--out", str(tmp_path / "out")]
     assert main(["predict", "glands", *names, "--region", "0,0,9,9"]) == 2
     assert "--region" in capsys.readouterr().err
-
-
-def test_a_slide_of_another_stain_is_seen_in_the_training_images(tmp_path):
-    """Darkness is all that this engine sees: pale dye hides every object from it, until the stain is brought back."""
-    image, places = discs()
-    pale = (255 * (image / 255) ** 0.4).round().astype(np.uint8)
-    settings = StreamSettings(formats=("zarr", "parquet"), workers=1)
-    stained = dataclasses.replace(CARD, stain=measure_stain([image[::2, ::2]]))
-    assert stained.stain is not None
-    assert run(pale, tmp_path / "as it is", settings)["n_objects"] == 0
-    out = tmp_path / "brought back"
-    found = segment_slide([DarknessEngine()], stained, ArraySlide(pale, 0.5), "x", out, settings)
-    assert found["n_objects"] == len(places)
-    again = segment_slide([DarknessEngine()], stained, ArraySlide(pale, 0.5), "x", out, settings, resume=True)
-    assert again == found
-    other = dataclasses.replace(stained, stain=dataclasses.replace(stained.stain, level=(0.0, 0.0, 0.0)))
-    assert segment_slide([DarknessEngine()], other, ArraySlide(pale, 0.5), "x", out, settings, resume=True) != found
-
-
-def test_a_slide_has_one_stain_whatever_part_of_it_is_segmented(tmp_path):
-    """Pale discs left, dark ones right: a region, or glass with the tissue, changes nothing of an object."""
-    image, _ = discs()
-    image[:, :1300] = (255 * (image[:, :1300] / 255) ** 0.7).round().astype(np.uint8)
-    card = dataclasses.replace(CARD, stain=Stain((0.2, 0.2, 0.2), (0.2, 0.2, 0.2)))
-    found = {}
-    for name, more in {"all": {}, "glass": {"skip_glass": False}, "region": {"region": (1000, 500, 400, 400)}}.items():
-        settings = StreamSettings(formats=("tiff",), workers=1, **more)
-        segment_slide([DarknessEngine()], card, ArraySlide(image, 0.5), "x", tmp_path / name, settings)
-        found[name] = tifffile.imread(tmp_path / name / "x.labels.ome.tif") > 0
-    assert found["all"].any()
-    np.testing.assert_array_equal(found["glass"], found["all"])
-    inside = (slice(260, 440), slice(510, 690))
-    np.testing.assert_array_equal(found["region"][inside], found["all"][inside])
-
-
-def test_results_of_a_version_without_stains_stand(tmp_path):
-    image, _ = discs()
-    before = run(image, tmp_path)
-    assert "stain" not in before["made_for"]
-    assert run(image, tmp_path, resume=True) == before
-
-
-def test_a_slide_unlike_the_training_images_is_told(tmp_path):
-    image, _ = discs(1024, 1024)
-    tissue = [synthetic_glands(seed, height=512, width=512).image for seed in range(12)]
-    card = dataclasses.replace(CARD, familiarity=learn_familiarity([appearance(each[::2, ::2]) for each in tissue]))
-    glands = np.concatenate([np.concatenate(tissue[:4], axis=1), np.concatenate(tissue[4:8], axis=1)])
-    found = {}
-    for name, pixels in {"discs": image, "glands": glands}.items():
-        settings = StreamSettings(formats=("parquet",), workers=1)
-        slide = ArraySlide(np.ascontiguousarray(pixels), 0.5)
-        found[name] = segment_slide([DarknessEngine()], card, slide, name, tmp_path, settings)
-    assert found["glands"]["distance"] < found["discs"]["distance"]
-    assert found["discs"]["distance"] > 1
-    assert "less fine detail" in found["discs"]["unlike"]
-    assert (found["glands"]["unlike"] == "") == (found["glands"]["distance"] <= 1)

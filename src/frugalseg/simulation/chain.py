@@ -173,9 +173,9 @@ class _Player:
         samples = [each for each in dataset.labelled if not chain.test_names or each.name in chain.test_names]
         result, card = {}, model.card
         for sample in samples:
-            image = load_sample(dataset, sample)
-            found = segment(model.engines, image.image, scale=card.scale, settings=card.instances, stain=card.stain)
-            result[sample.name] = score_image(found.labels, image.labels).as_list()
+            loaded = load_sample(dataset, sample)
+            found = segment(model.engines, loaded.image, scale=card.scale, settings=card.instances, stain=card.stain)
+            result[sample.name] = score_image(found.labels, loaded.labels).as_list()
         return result
 
     def _reveal(self, names: Sequence[str], number: int) -> list[str]:

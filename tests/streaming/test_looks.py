@@ -1,0 +1,82 @@
+"""How a slide looks: its stain is brought to the training images', and one unlike them is told."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+import tifffile
+
+from frugalseg.engines.testing import DarknessEngine
+from frugalseg.familiarity import appearance, learn_familiarity
+from frugalseg.slides import ArraySlide
+from frugalseg.stain import Stain, measure_stain
+from frugalseg.streaming.run import StreamSettings, segment_slide
+from frugalseg.synthetic import synthetic_glands
+
+from .builders import CARD, discs
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def run(image, out, settings=None, card=CARD, **more):
+    slide = ArraySlide(np.ascontiguousarray(image), 0.5)
+    return segment_slide([DarknessEngine()], card, slide, "x", out, settings or StreamSettings(workers=1), **more)
+
+
+def test_a_slide_of_another_stain_is_seen_in_the_training_images(tmp_path):
+    """Darkness is all that this engine sees: pale dye hides every object from it, until the stain is brought back."""
+    image, places = discs()
+    pale = (255 * (image / 255) ** 0.4).round().astype(np.uint8)
+    settings = StreamSettings(formats=("tiff",), workers=1)
+    stained = dataclasses.replace(CARD, stain=measure_stain([image[::2, ::2]]))
+    assert stained.stain is not None
+    assert run(pale, tmp_path / "as it is", settings)["n_objects"] == 0
+    out = tmp_path / "brought back"
+    found = run(pale, out, settings, stained)
+    assert found["n_objects"] == len(places)
+    again = run(pale, out, settings, stained, resume=True)
+    assert again == found
+    other = dataclasses.replace(stained, stain=dataclasses.replace(stained.stain, level=(0.0, 0.0, 0.0)))
+    assert run(pale, out, settings, other, resume=True) != found
+
+
+def test_a_slide_has_one_stain_whatever_part_of_it_is_segmented(tmp_path):
+    """Pale discs left, dark ones right: a region, or glass with the tissue, changes nothing of an object."""
+    image, _ = discs()
+    image[:, :1300] = (255 * (image[:, :1300] / 255) ** 0.7).round().astype(np.uint8)
+    card = dataclasses.replace(CARD, stain=Stain((0.2, 0.2, 0.2), (0.2, 0.2, 0.2)))
+    found = {}
+    for name, more in {"all": {}, "glass": {"skip_glass": False}, "region": {"region": (1000, 500, 400, 400)}}.items():
+        settings = StreamSettings(formats=("tiff",), workers=1, **more)
+        run(image, tmp_path / name, settings, card)
+        found[name] = tifffile.imread(tmp_path / name / "x.labels.ome.tif") > 0
+    assert found["all"].any()
+    np.testing.assert_array_equal(found["glass"], found["all"])
+    inside = (slice(260, 440), slice(510, 690))
+    np.testing.assert_array_equal(found["region"][inside], found["all"][inside])
+
+
+def test_results_of_a_version_without_stains_stand(tmp_path):
+    image, _ = discs()
+    before = run(image, tmp_path)
+    assert "stain" not in before["made_for"]
+    assert run(image, tmp_path, resume=True) == before
+
+
+def test_a_slide_unlike_the_training_images_is_told(tmp_path):
+    image, _ = discs(1024, 1024)
+    tissue = [synthetic_glands(seed, height=512, width=512).image for seed in range(12)]
+    card = dataclasses.replace(CARD, familiarity=learn_familiarity([appearance(each[::2, ::2]) for each in tissue]))
+    glands = np.concatenate([np.concatenate(tissue[:4], axis=1), np.concatenate(tissue[4:8], axis=1)])
+    found = {}
+    for name, pixels in {"discs": image, "glands": glands}.items():
+        settings = StreamSettings(formats=("tiff",), workers=1)
+        found[name] = run(pixels, tmp_path / name, settings, card)
+    assert found["glands"]["distance"] < found["discs"]["distance"]
+    assert found["discs"]["distance"] > 1
+    assert "less fine detail" in found["discs"]["unlike"]
+    assert (found["glands"]["unlike"] == "") == (found["glands"]["distance"] <= 1)
