@@ -222,6 +222,29 @@ def test_predictions_are_named_as_the_images_of_other_programs(folders, ending):
     assert (found["per_image"], found["n_extra_predictions"]) == (expected["per_image"], 0)
 
 
+@pytest.mark.parametrize("ending", ["_img", "_0000"])
+def test_classes_of_objects_in_images_named_by_other_programs(folders, ending):
+    """Tables name images as their own side does, or as the pair is named."""
+    with_classes(folders)
+    expected = evaluate_folders(*folders)["classes"]
+    for path in folders[0].glob("*.tif"):
+        path.rename(path.with_stem(path.stem + ending))
+    assert evaluate_folders(*folders)["classes"] == expected
+    table = folders[0] / "objects.csv"
+    table.write_text(table.read_text().replace("\na,", f"\na{ending},").replace("\nb,", f"\nb{ending}.png,"))
+    assert evaluate_folders(*folders)["classes"] == expected
+    (folders[1] / "classes.csv").write_text("image,label,class\na_anno,1,gland\na_anno,2,tumour\nb_anno,1,tumour\n")
+    assert evaluate_folders(*folders)["classes"] == expected
+
+
+def test_classes_of_an_image_whose_name_ends_like_a_file(tmp_path):
+    for side in ("pred", "truth"):
+        write_label_map(tmp_path / side / "s.tif.png", squares((2, 2)))
+    (tmp_path / "pred" / "objects.csv").write_text("image,label,class\ns.tif,1,gland\n")
+    (tmp_path / "truth" / "classes.csv").write_text("image,label,class\ns.tif.png,1,gland\n")
+    assert evaluate_folders(tmp_path / "pred", tmp_path / "truth")["classes"]["gland"]["object_f1"] == 1
+
+
 def test_class_table_with_a_bad_label(folders):
     with_classes(folders)
     (folders[1] / "classes.csv").write_text("image,label,class\na,one,gland\n")

@@ -1,5 +1,7 @@
 """Probability maps become objects as an eye would cut them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -40,6 +42,24 @@ def test_apart_objects_are_components_in_reading_order():
     assert labels[1, 6] == 1
     assert labels[3, 1] == 2
     assert labels.max() == 2
+
+
+def test_without_borders_objects_are_connected_components():
+    """However high a core has to be: this bridge between two blobs is foreground, and no core."""
+    front = np.zeros((12, 30))
+    front[2:10, 2:10] = front[2:10, 20:28] = 0.95
+    front[5:7, 10:20] = 0.55
+    settings = InstanceSettings(core_threshold=0.6)
+    assert separate(maps(front), settings).max() == 2
+    labels = separate(maps(front, front), replace(settings, border_weight=0.0))
+    assert ((labels == 1) == (front > 0)).all()
+
+
+def test_doubt_counts_for_objects_of_any_size_where_no_size_is_debris():
+    front = np.zeros((12, 30))
+    front[2:10, 2:10], front[2:10, 20:28] = 0.95, 0.6
+    labels = separate(maps(front), InstanceSettings(min_area=0, min_confidence=0.8))
+    assert (labels > 0).sum() == 64
 
 
 def test_a_border_cuts_touching_objects_and_both_keep_their_half():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from frugalseg.processor import usable_cores, usable_threads
+from frugalseg.processor import asked_threads, usable_cores, usable_threads
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("3,2", 3), (" 2 ", 2)])
@@ -28,3 +28,10 @@ def test_a_process_bound_to_one_core_uses_one_thread(monkeypatch):
         assert usable_threads() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_what_was_asked_for(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert asked_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert asked_threads() == 0, "the engines choose"

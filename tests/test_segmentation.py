@@ -8,6 +8,7 @@ from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import (
     mean_map,
     network_image,
+    objects_of,
     probability_map,
     resize_image,
     resize_labels,
@@ -125,6 +126,33 @@ def test_objects_come_back_at_full_size_where_they_were(scale):
     assert found.labels[55, 100] == 2
     assert found.classes == {1: 0, 2: 0}
     assert all(0.5 < value <= 1 for value in found.confidences.values())
+
+
+def test_objects_are_numbered_at_full_size_in_reading_order():
+    """Enlarging turns the order round where two objects begin in almost the same row."""
+    maps = np.zeros((3, 12, 12), np.float32)
+    maps[1, 2:8, 8:11] = 0.55  # first in the coarse map, but its upper edge is faint
+    maps[1, 2:8, 1:4] = 0.95
+    maps[1, 2, 1:4] = 0.51
+    maps[1, 2, 8] = 0.9
+    maps[0] = 1 - maps[1]
+    found = objects_of(maps, 60, 60, InstanceSettings(threshold=0.5, core_threshold=0.5))
+    first = [np.flatnonzero(found.labels == label)[0] for label in range(1, found.labels.max() + 1)]
+    assert first == sorted(first)
+    assert set(found.classes) == set(found.confidences) == set(np.unique(found.labels)) - {0}
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.9])
+def test_numbers_have_no_gaps_and_go_with_their_confidences(scale):
+    rng = np.random.default_rng(0)
+    size = round(80 * scale)
+    front = rng.random((size, size)).astype(np.float32)
+    maps = np.stack([1 - front, front, np.zeros_like(front)])
+    found = objects_of(maps, 80, 80, InstanceSettings(threshold=0.7, core_threshold=0.7))
+    numbers = set(np.unique(found.labels)) - {0}
+    assert numbers == set(range(1, len(numbers) + 1)) == set(found.confidences)
+    whole = objects_of(maps, size, size, InstanceSettings(threshold=0.7, core_threshold=0.7))
+    assert set(found.confidences.values()) <= set(whole.confidences.values())
 
 
 def test_an_ensemble_is_the_mean_of_its_members():

@@ -66,10 +66,10 @@ PHASES: Mapping[str, Phase] = {
 
 ROWS = (*TRAININGS, *PHASES)
 PHASE = {"steps": 240, "learning_rate": 5e-4}
-PLAIN, AVERAGED, COMPONENTS, JUDGED = "as it is", "averaged", "connected components", "with the rejector"
+PLAIN, AVERAGED, BORDERLESS, JUDGED = "as it is", "averaged", "borders do not count", "with the rejector"
 FIRST = "cores from .55, nothing rejoins"
 VARIANTS: Mapping[str, Mapping[str, float]] = {
-    COMPONENTS: {"border_weight": 0.0},
+    BORDERLESS: {"border_weight": 1e-6},  # 0 would leave the cores out, too
     FIRST: {"core_threshold": 0.55, "fragment_area": 0.0, "opening_radius": 0.0},
     "thin spurs stay": {"opening_radius": 0.0},
     "cores from .65": {"core_threshold": 0.65},

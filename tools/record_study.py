@@ -5,8 +5,8 @@
 
 Cross-validation on the training images of GlaS alone: three folds, each patient in one. `run` trains, for each row and
 fold, a `lite` network with one ingredient changed (or a phase from the network `base` of that fold), keeps its
-probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is, with
-connected components and by the first rules of objects for `base`, averaged over turns and scales for the rows named by
+probability maps of the held-out images in WORK, and writes figures' sums to docs/results/record/*.json: as it is,
+without borders and by the first rules of objects for `base`, averaged over turns and scales for the rows named by
 --averaged, and with a rejector of false objects that the other folds have taught. Images are seen in their own stain
 (tools/stain_study.py has the other). What is there is skipped, what was interrupted goes on. `report` writes the tables
 of docs/results/glands.md between its markers.
@@ -225,7 +225,7 @@ class Study:
         return dataclasses.replace(card.instances, **cutting_rules(self.config, median_area))
 
     def _scores(self, row: str, mode: str) -> dict[str, dict[str, list[float]]]:
-        """Sums of each image: by the present rules, with connected components, with a rejector from the other folds."""
+        """Sums of each image: by the present rules and others, with a rejector from the other folds."""
         cards = [read_card(self.folder(row, fold)) for fold in self.chosen]
         candidates = []
         rules = [self.rules(card) for card in cards]

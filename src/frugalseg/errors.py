@@ -4,7 +4,8 @@
 
     FrugalsegError          exit code 1   something went wrong that a user can understand
     ├── InputError          exit code 2   files or arguments that cannot be used, each with its reason
-    │   └── ConfigError     exit code 2   a setting that does not exist or has an impossible value
+    │   ├── ConfigError     exit code 2   a setting that does not exist or has an impossible value
+    │   └── StorageError    exit code 2   what may go well when it is tried again: disk full, database in use
     ├── TrainingError       exit code 1   training cannot go on (diverged, locked, incompatible resume)
     ├── TaskError           exit code 1   one of many tasks failed, or its worker died again and again
     └── StoppedError        exit code 130 somebody asked the work to stop
@@ -65,6 +66,10 @@ class InputError(FrugalsegError):
 
 class ConfigError(InputError):
     """A setting that does not exist, or whose value is impossible."""
+
+
+class StorageError(InputError):
+    """What is asked for is right, but cannot be read or written now: the disk is full, another process is at it."""
 
 
 class TrainingError(FrugalsegError):

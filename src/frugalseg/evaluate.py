@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.labels import read_label_map
-from frugalseg.images.names import is_image_name, is_mask_name, masked_stem
+from frugalseg.images.names import image_stem, is_image_name, is_mask_name, masked_stem, tabled_name
 from frugalseg.images.objects import is_binary, split_components
 from frugalseg.images.tables import label_number, read_columns
 from frugalseg.metrics import ImageScores, image_means, pool, score_image
@@ -121,7 +121,7 @@ def score_folders(
     """
     pred_dir, truth_dir = Path(pred_dir), Path(truth_dir)
     pairs, problems, extra = _paired(pred_dir, truth_dir, match)
-    classes = _class_tables(pred_dir, truth_dir, problems)
+    classes = _class_tables(pred_dir, truth_dir, pairs, problems)
     images: dict[str, ImageScores] = {}
     by_class: dict[str, dict[str, ImageScores]] = {}
     for pair in pairs:
@@ -248,15 +248,21 @@ def _readable(path: Path, ignore_value: int | None, components: bool, problems: 
 # --- classes --------------------------------------------------------------------------------------------------------
 
 
-def _class_tables(pred_dir: Path, truth_dir: Path, problems: list[Problem]) -> tuple[Classes, Classes] | None:
-    """Classes of predicted and true objects, or None unless both folders name them."""
+def _class_tables(
+    pred_dir: Path, truth_dir: Path, pairs: Sequence[_Pair], problems: list[Problem]
+) -> tuple[Classes, Classes] | None:
+    """Classes of predicted and true objects by the pairs' stems, or None unless both folders name them."""
     before = len(problems)
-    pred, truth = (_read_classes(path, problems) for path in (pred_dir / _PRED_TABLE, truth_dir / _TRUTH_TABLE))
+    pred = _read_classes(pred_dir / _PRED_TABLE, {image_stem(each.pred): each.stem for each in pairs}, problems)
+    truth = _read_classes(truth_dir / _TRUTH_TABLE, {image_stem(each.truth): each.stem for each in pairs}, problems)
     return None if pred is None or truth is None or len(problems) > before else (pred, truth)
 
 
-def _read_classes(path: Path, problems: list[Problem]) -> Classes | None:
-    """The columns image, label and class of a table; None if it is not there or has no such columns."""
+def _read_classes(path: Path, stem_of: Mapping[str, str], problems: list[Problem]) -> Classes | None:
+    """The columns image, label and class of a table; None if it is not there or has no such columns.
+
+    `stem_of` gives the stem of a pair for the name of this side's label map; a table may have either.
+    """
     if not path.is_file():
         return None
     try:
@@ -274,8 +280,8 @@ def _read_classes(path: Path, problems: list[Problem]) -> Classes | None:
         if number is None:
             problems.append(Problem(str(path), f"label {label!r} of {image} is not a number"))
         elif name:
-            stem = masked_stem(image) if is_image_name(image) else image
-            classes.setdefault(stem, {})[number] = name
+            stem = tabled_name(image, stem_of.keys() | set(stem_of.values()))
+            classes.setdefault(stem_of.get(stem, stem), {})[number] = name
     return classes
 
 

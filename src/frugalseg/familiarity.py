@@ -113,7 +113,11 @@ def appearance(image: Image) -> Appearance:
 
 
 def learn_familiarity(rows: Sequence[Appearance]) -> Familiarity | None:
-    """How the training images look, from :func:`appearance` of each; None below :data:`MIN_IMAGES` images."""
+    """How the training images look, from :func:`appearance` of each; None below :data:`MIN_IMAGES` images.
+
+    The threshold is the largest distance that an image has from all others, and at least 1: training images that are
+    nearly one are no reason to find everything else strange.
+    """
     if len(rows) < MIN_IMAGES:
         return None
     table = np.asarray(rows, dtype=np.float64)

@@ -126,17 +126,20 @@ def _tables(
 
 
 def _float_weights(folder: Path) -> dict[str, NDArray[np.float32]] | None:
-    """Weights of the float run that a quantized one began from, by tensor name; None where it is gone."""
+    """Weights of the float run that a quantized one began from, by tensor name; None where they are gone."""
     from frugalseg.train.folder import read_config
-    from frugalseg.train.weights import load_net
+    from frugalseg.train.weights import describe_source, load_net
 
     document = read_config(folder)
     source = document.get("source")
     if source is None or document.get("quantize") is None:  # a float run may have begun from any model
         return None
+    folder = Path(source["run"])
     try:
-        net, card = load_net(Path(source["run"]))
-    except InputError:
+        net, card = load_net(folder)
+        if describe_source(folder)["sha256"] != source["sha256"]:  # another run has been put there
+            return None
+    except (InputError, OSError):
         return None
     if card.quantization is not None:
         return None

@@ -53,8 +53,8 @@ class InstanceSettings:
         Objects smaller than this many square pixels are debris and removed; those that the image's edge cuts are
         measured as if they were :data:`CUT_FACTOR` times larger, here and below.
     min_confidence
-        So are objects below `DOUBTED` times that area whose mean foreground probability is below this: small false
-        objects are seen with doubt. Without a meaning where there is a rejector.
+        So are objects below `DOUBTED` times that area (of any area where it is 0) whose mean foreground probability is
+        below this: small false objects are seen with doubt. Without a meaning where there is a rejector.
     rejector
         Judges every object instead, where there is one, down to a share of the debris size.
     """
@@ -119,9 +119,7 @@ def separate_judged(probabilities: ProbabilityMap, settings: InstanceSettings) -
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32), {}
     whole, n_whole = _components(mask)
-    core_map = front * (1.0 - settings.border_weight * probabilities[-1])
-    cores, n_cores = _large_components((core_map > settings.core_threshold) & mask, 0.25 * settings.min_area)
-    labels = _split(whole, n_whole, cores, n_cores, core_map, settings)
+    labels = _divided(whole, n_whole, front, probabilities[-1], settings) if settings.border_weight else whole
     labels = tidy(labels, settings.debris_area, settings.opening_radius)
     if settings.rejector is not None:
         found = settings.rejector.probabilities(object_features(labels, probabilities))
@@ -129,6 +127,19 @@ def separate_judged(probabilities: ProbabilityMap, settings: InstanceSettings) -
         return _keep(labels, np.append(False, kept)), _numbered(found[kept])
     labels = _confident(labels, front, settings)
     return labels, object_confidences(labels, probabilities)
+
+
+def _divided(
+    whole: LabelMap,
+    n_whole: int,
+    front: NDArray[np.float32],
+    border: NDArray[np.float32],
+    settings: InstanceSettings,
+) -> LabelMap:
+    """The components cut apart by their cores."""
+    core_map = front * (1.0 - settings.border_weight * border)
+    cores, n_cores = _large_components((core_map > settings.core_threshold) & (whole > 0), 0.25 * settings.min_area)
+    return _split(whole, n_whole, cores, n_cores, core_map, settings)
 
 
 def _numbered(values: NDArray[np.float64]) -> dict[int, float]:
@@ -143,7 +154,9 @@ def _confident(labels: LabelMap, front: NDArray[np.float32], settings: InstanceS
     areas = np.bincount(labels.ravel())
     sums = np.bincount(labels.ravel(), weights=front.ravel())
     sizes = areas * np.where(_cut(labels, len(areas)), CUT_FACTOR, 1.0)
-    keep = (sums >= settings.min_confidence * areas) | (sizes >= DOUBTED * settings.min_area)
+    keep = sums >= settings.min_confidence * areas
+    if settings.min_area > 0:
+        keep |= sizes >= DOUBTED * settings.min_area
     return _keep(labels, keep)
 
 

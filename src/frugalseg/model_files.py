@@ -108,15 +108,25 @@ def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:
         first = cards[0]
         if card.class_names != first.class_names:
             raise InputError(path, f"has the classes {card.class_names}, the first member has {first.class_names}")
-        if card.net != first.net or not math.isclose(card.scale, first.scale, rel_tol=0.25):
+        if card.net != first.net or not math.isclose(*_resolutions(first, card), rel_tol=0.25):
             raise InputError(path, "differs from the first member in network or image scale")
 
 
-def joint_card(cards: Sequence[ModelCard]) -> ModelCard:
-    """The card of an ensemble: that of the first member, with the middle of all members' stains.
+def _resolutions(one: ModelCard, other: ModelCard) -> tuple[float, float]:
+    """How large a pixel of either network is: in µm where both know it, else in pixels of their images."""
+    if one.pixel_size_um is None or other.pixel_size_um is None:
+        return 1 / one.scale, 1 / other.scale
+    return one.pixel_size_um / one.scale, other.pixel_size_um / other.scale
 
-    Where a member leaves images in their own stain, the ensemble does.
+
+def joint_card(cards: Sequence[ModelCard]) -> ModelCard:
+    """The card of an ensemble: that of the first member, with the middle of all members' stains, without a rejector.
+
+    Where a member leaves images in their own stain, the ensemble does. A rejector is for the maps of one network.
     """
+    if len(cards) > 1 and any(card.instances.rejector is not None for card in cards):
+        log.warning("a rejector of false objects is for one network's maps; the ensemble goes without")
+        cards = [replace(card, instances=replace(card.instances, rejector=None)) for card in cards]
     stains = [card.stain for card in cards if card.stain is not None]
     if len(stains) < len(cards):
         if stains:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from skimage.measure import regionprops
 
 from frugalseg.arrays import Image
 from frugalseg.artifact import Artifact, parse_artifact, read_content
-from frugalseg.atomic import write_bytes, write_text
+from frugalseg.atomic import write_bytes
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem
 from frugalseg.familiarity import appearance
@@ -32,13 +30,10 @@ from frugalseg.images.inputs import find_images as find_images
 from frugalseg.model_files import ModelCard, check_members, joint_card
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
+from frugalseg.results_folder import OVERLAYS, PROBABILITIES, ResultsFolder
 from frugalseg.segmentation import Segmented, resize_image, segment
 
 log = logging.getLogger(__name__)
-
-TABLE = "objects.csv"
-IMAGES_TABLE = "images.csv"
-OVERLAYS = "overlays"
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 
@@ -219,7 +214,7 @@ def predict_files(
     """
     sizes = [pixel_size_um or read_header(path).pixel_size_um for path in files]
     check_sizes(model.card, files, sizes, pixel_size_um)
-    _claim(outputs, files)
+    folder = ResultsFolder(outputs.folder, map(image_stem, files))
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
     problems: list[Problem] = []
@@ -233,33 +228,16 @@ def predict_files(
         scale = card.scale_for(size_um)
         found = segment(model.engines, image, scale=scale, settings=card.instances, stain=card.stain, tta=tta)
         name = image_stem(path)
-        _write(outputs, name, image, found)
+        folder.clear(name, _write(outputs, name, image, found))
         objects = list(object_rows(name, found, card, size_um))
         rows += objects
         summary = {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
         summaries.append(summary | compare_with_training(card, image, scale))
         advance()
-    write_text(outputs.folder / TABLE, as_csv(rows))
-    write_text(outputs.folder / IMAGES_TABLE, _plain_csv(summaries))
+    folder.finish(rows, summaries)
     if problems:
         raise InputError.of(problems)
     return summaries
-
-
-def _claim(outputs: Outputs, files: Sequence[Path]) -> None:
-    """Make the folder of the results, and leave the mark of one; refuse to replace label maps in a folder without.
-
-    They may have been drawn by hand.
-    """
-    mark = outputs.folder / IMAGES_TABLE
-    if not mark.exists():
-        names = [f"{image_stem(path)}{suffix}" for path in files for suffix in {outputs.suffix, ".tiff"}]
-        there = [outputs.folder / name for name in names if (outputs.folder / name).exists()]
-        if there:
-            more = f", with {len(there) - 1} more" if len(there) > 1 else ""
-            raise InputError(there[0], f"is no result of predict{more}, and would be overwritten; choose another --out")
-        outputs.folder.mkdir(parents=True, exist_ok=True)
-        write_text(mark, "")
 
 
 def compare_with_training(card: ModelCard, image: Image, scale: float) -> dict[str, Any]:
@@ -302,14 +280,19 @@ def check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | 
         raise InputError.of(problems)
 
 
-def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> None:
+def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> list[Path]:
+    """Files of one image."""
     suffix = ".tiff" if found.labels.max(initial=0) > LARGEST_PNG_LABEL else outputs.suffix
-    write_label_map(outputs.folder / f"{name}{suffix}", found.labels)
+    written = [outputs.folder / f"{name}{suffix}"]
+    write_label_map(written[0], found.labels)
     if outputs.overlays:
-        write_image(outputs.folder / OVERLAYS / f"{name}.png", np.asarray(overlay(image, found.labels)))
+        written.append(outputs.folder / OVERLAYS / f"{name}.png")
+        write_image(written[-1], np.asarray(overlay(image, found.labels)))
     if outputs.probabilities:
         content = serialise({"probabilities": np.ascontiguousarray(found.probabilities)})
-        write_bytes(outputs.folder / "probabilities" / f"{name}.safetensors", content)
+        written.append(outputs.folder / PROBABILITIES / f"{name}.safetensors")
+        write_bytes(written[-1], content)
+    return written
 
 
 def object_rows(
@@ -332,23 +315,3 @@ def object_rows(
             row["area_um2"] = round(row["area_px"] * pixel_size_um**2, 3)
             row["perimeter_um"] = round(row["perimeter_px"] * pixel_size_um, 3)
         yield row
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV text; columns that only some rows have are empty in the others."""
-    fixed = ["image", "label", "class", "confidence", "area_px", "centroid_x_px", "centroid_y_px", "perimeter_px"]
-    extra = [name for name in ("area_um2", "perimeter_um") if any(name in row for row in rows)]
-    return _table([*fixed, *extra], rows)
-
-
-def _plain_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of the same columns as CSV text; none gives none."""
-    return _table(list(rows[0]), rows) if rows else ""
-
-
-def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

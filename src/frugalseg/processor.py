@@ -27,8 +27,13 @@ _FEATURES: dict[str, tuple[str, ...]] = {
 
 def usable_threads() -> int:
     """Threads worth using: ``OMP_NUM_THREADS`` where it is set, else the cores that this process may run on."""
+    return asked_threads() or usable_cores()
+
+
+def asked_threads() -> int:
+    """``OMP_NUM_THREADS``; 0 where it is not set, or not to a number."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) else usable_cores()
+    return int(asked) if asked.isdecimal() else 0
 
 
 def usable_cores() -> int:

@@ -174,12 +174,29 @@ def segment(
 def objects_of(probabilities: ProbabilityMap, height: int, width: int, settings: InstanceSettings) -> Segmented:
     """Objects of an image of this full size, from its probability map at the network's scale."""
     labels, confidences = separate_judged(probabilities, settings)
+    full, number_of = _in_reading_order(to_full_size(labels, probabilities, height, width, settings))
+    classes = object_classes(labels, probabilities)
     return Segmented(
-        labels=to_full_size(labels, probabilities, height, width, settings),
-        classes=object_classes(labels, probabilities),
-        confidences=confidences,
+        labels=full,
+        classes={number_of[label]: index for label, index in classes.items() if label in number_of},
+        confidences={number_of[label]: value for label, value in confidences.items() if label in number_of},
         probabilities=probabilities,
     )
+
+
+def _in_reading_order(labels: LabelMap) -> tuple[LabelMap, dict[int, int]]:
+    """Objects numbered by their first pixels, 1…n, and each one's new number by its old one."""
+    places = np.flatnonzero(labels)
+    old = labels.ravel()[places]
+    first = np.full(int(old.max(initial=0)) + 1, -1, dtype=np.int64)
+    first[old[::-1]] = places[::-1]  # of several pixels of an object the first one is written last
+    present = np.flatnonzero(first >= 0)
+    order = present[np.argsort(first[present])]
+    if np.array_equal(order, np.arange(1, len(first))):
+        return labels, {label: label for label in range(1, len(first))}
+    numbers = np.zeros(len(first), dtype=np.int32)
+    numbers[order] = np.arange(1, len(order) + 1)
+    return numbers[labels], dict(zip(order.tolist(), numbers[order].tolist(), strict=True))
 
 
 def mean_map(

@@ -271,3 +271,25 @@ def test_pixels_that_are_not_square_have_no_size(tmp_path):
     options = {"resolution": (20000, 10000), "resolutionunit": "centimeter"}
     tifffile.imwrite(tmp_path / "x.tif", colours(), photometric="rgb", **options)
     assert read_header(tmp_path / "x.tif").pixel_size_um is None
+
+
+def test_16_bit_transparency_does_not_darken_12_bit_colours(tmp_path):
+    colours = np.full((4, 5, 3), 2000, np.uint16)
+    opaque = np.full((4, 5, 1), 65535, np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", np.concatenate([colours, opaque], axis=2), photometric="rgb")
+    assert (read_image(tmp_path / "x.tif") == 2000 >> 4).all()
+
+
+def test_floats_a_little_above_one_are_not_black(tmp_path):
+    values = np.full((4, 5), 0.6, np.float32)
+    values[0, 0] = 1.01
+    tifffile.imwrite(tmp_path / "x.tif", values)
+    image = read_image(tmp_path / "x.tif")
+    assert (image[0, 0, 0], image[1, 1, 0]) == (255, 153)
+
+
+@pytest.mark.parametrize("how", [{"imagej": True}, {"ome": True, "photometric": "minisblack"}])
+def test_four_grey_channels_are_no_colours_with_transparency(tmp_path, how):
+    tifffile.imwrite(tmp_path / "x.tif", np.full((4, 20, 30), 90, np.uint8), metadata={"axes": "CYX"}, **how)
+    with pytest.raises(InputError, match="has 4 channels of grey values, only grey, RGB and RGBA can be read"):
+        read_image(tmp_path / "x.tif")

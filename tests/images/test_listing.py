@@ -67,6 +67,21 @@ def test_classes_ignored_value_and_pixel_size_stay(tmp_path):
     )
 
 
+def test_labels_that_are_objects_stay_so(tmp_path, dataset):
+    """The only label of an image may lie in pieces where a label is an object, as in a project."""
+    labels = np.zeros((40, 60), dtype=np.int32)
+    labels[2:10, 2:12] = labels[20:30, 30:50] = 1
+    write_label_map(dataset.samples[0].mask, labels)
+    for whole, n in ((False, 2), (True, 1)):
+        write_listing(tmp_path / f"list {whole}", dataclasses.replace(dataset, whole_objects=whole), dataset.samples)
+        again = open_dataset(tmp_path / f"list {whole}")
+        assert load_sample(again, again.samples[0]).labels.max() == n
+    document = json.loads((tmp_path / "list True" / "samples.json").read_text())
+    del document["whole_objects"]  # as versions before wrote it
+    (tmp_path / "list True" / "samples.json").write_text(json.dumps(document))
+    assert not open_dataset(tmp_path / "list True").whole_objects
+
+
 def test_a_window_outside_its_image_is_refused(tmp_path, dataset):
     write_listing(tmp_path / "list", dataset, [dataclasses.replace(dataset.samples[0], window=(50, 0, 30, 20))])
     again = open_dataset(tmp_path / "list")

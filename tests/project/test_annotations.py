@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from frugalseg.errors import InputError
 from frugalseg.images import Sample, open_dataset, write_image, write_label_map
-from frugalseg.project import Project
+from frugalseg.project import Drawings, Project, Reason
 
 from .builders import HEIGHT, WIDTH, glas_folder, picture, small_project, tree, two_objects
 
@@ -71,7 +71,7 @@ def test_annotations_move_images_from_pool_to_labelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "suffix"), [(1, ".png"), (65534, ".png"), (65535, ".tiff"), (65536, ".tiff"), (2**31 - 1, ".tiff")]
+    ("value", "suffix"), [(1, ".png"), (65534, ".png"), (65535, ".tiff"), (65536, ".tiff"), (8_000_000, ".tiff")]
 )
 def test_labels_come_back_as_they_were(tmp_path: Path, value: int, suffix: str) -> None:
     project = small_project(tmp_path, "a")
@@ -238,6 +238,38 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     single.add_images(source)
     with pytest.raises(InputError, match="has the classes gland, nerve, this project object"):
         single.import_masks(tmp_path / "set")
+
+
+def test_a_mask_of_a_suggested_window_tells_nothing_of_the_rest(tmp_path: Path) -> None:
+    project = small_project(tmp_path, "a", "b", "c")
+    window = (2, 1, 12, 14)
+    project.add_suggestions([Reason(name, window=window) for name in "ab"], "cover")
+    inside = two_objects() * (two_objects() == 1)
+    for name, labels in (("a", inside), ("b", two_objects()), ("c", inside)):
+        write_label_map(tmp_path / "masks" / f"{name}.png", labels)
+    done = project.import_masks(tmp_path / "masks")
+    assert done.notes == (
+        "a: its objects lie in the window that was suggested, and count for that alone",
+        "b: was suggested as a window; its mask is taken for the whole image",
+    )
+    found = {name: project.image(name).annotation for name in "abc"}
+    assert {name: each and each.window for name, each in found.items()} == {"a": window, "b": None, "c": None}
+    labels = project.labels(found["a"])  # type: ignore[arg-type]
+    assert (labels[15:] == -1).all()
+    assert (labels[:15, 2:14] >= 0)[1:].all()
+    assert project.import_masks(tmp_path / "masks").unchanged == ("a", "b", "c")
+
+
+def test_numbers_too_large_to_draw_beside_are_given_anew(tmp_path: Path) -> None:
+    project = small_project(tmp_path, "a")
+    labels = two_objects()
+    labels[labels == 2] = 20_000_000
+    labels[20:, :] = -1
+    version = project.annotate("a", labels, complete=True, source="import")
+    expected = two_objects()
+    expected[20:, :] = -1
+    assert (project.labels(version) == expected).all()
+    assert Drawings(project).state(project.image("a").id).next_label == 3
 
 
 def test_classes_given_with_labels(tmp_path: Path) -> None:

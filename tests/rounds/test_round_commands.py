@@ -50,7 +50,8 @@ class TestSuggest:
             (["--seed", "-1"], "must not be negative"),
             (["--validation", "1"], "--validation: must lie in"),
             (["--validation", "nan"], "--validation: must lie in"),
-            (["--object-diameter", "0"], "--object-diameter: must be positive"),
+            (["--object-diameter", "0"], "--object-diameter: must be a positive number"),
+            (["--object-diameter", "inf"], "--object-diameter: must be a positive number"),
             (["--strategy", "guess"], "strategy: no strategy 'guess'"),
             (["--strategy", "bald"], "strategy: bald needs a trained round"),
         ],
@@ -101,6 +102,7 @@ class TestTrain:
             (["--out", "x"], "--out: does not go with a project"),
             (["--subset", "train"], "--subset: does not go with a project"),
             (["--folds", "3"], "--folds: does not go with a project"),
+            (["--validation", "0.2"], "validation: does not go with a project, which sets images aside"),
             (["--ignore-value", "0"], "--ignore-value: does not go with a project"),
             (["--members", "0"], "members must be at least 1"),
             (["--bits", "99"], "bits"),
@@ -183,6 +185,12 @@ class TestStatus:
         done(capsys, "suggest", project.folder, "-k", "12", "--window", "40", "--per-image", "6")
         names = done(capsys, "status", project.folder)["suggested_to_annotate"]
         assert len(names) == len(set(names))
+
+    def test_what_cannot_be_used_does_not_wait(self, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+        done(capsys, "suggest", project.folder, "-k", "2")
+        first, second = done(capsys, "status", project.folder)["suggested_to_annotate"]
+        project.mark_unusable(first, "torn")
+        assert done(capsys, "status", project.folder)["suggested_to_annotate"] == [second]
 
     def test_an_interrupted_round_is_told(self, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
         project.begin_round({}, [])

@@ -22,12 +22,13 @@ from frugalseg.errors import ConfigError, InputError, TrainingError
 from frugalseg.executors import open_executor
 from frugalseg.executors.serial import SerialExecutor
 from frugalseg.graphs import float_tensors
-from frugalseg.images import open_dataset, read_image, read_label_map
+from frugalseg.images import load_sample, open_dataset, read_image, read_label_map, write_image
 from frugalseg.locking import training_lock
 from frugalseg.metrics import pool, score_image
 from frugalseg.predict import load_model
 from frugalseg.project import Project
 from frugalseg.project.round_files import round_folder
+from frugalseg.rounds.data import annotated_dataset
 from frugalseg.rounds.training import train_round, validate
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
@@ -350,3 +351,28 @@ class TestFromAModel:
 def packed_unet(path: Path) -> Path:
     write_artifact(path, packed_nets.packed_net(packed_nets.settled_net("unet"), "unet"))
     return path
+
+
+def test_an_object_of_several_pieces_is_one(ready: Project) -> None:
+    """Also where it is the only one of its image: the pieces of a project's label are no objects."""
+    (name,) = (image.name for image in ready.pool()[:1])
+    image = ready.image(name)
+    labels = np.zeros((image.height, image.width), np.int32)
+    labels[2:20, 2:20] = labels[40:60, 40:60] = 1
+    ready.annotate(name, labels, complete=True, source="test")
+    dataset = annotated_dataset(ready, [ready.image(name)])
+    assert load_sample(dataset, dataset.samples[0]).labels.max() == 1
+
+
+def test_a_pixel_size_beside_those_of_the_files_is_refused(
+    glands: Path, annotate: Annotate, tiny: TrainConfig, floats: EnsembleConfig, tmp_path: Path
+) -> None:
+    """Validation and suggestions would look at images at another scale than training."""
+    for sample in open_dataset(glands).samples[:3]:
+        write_image(tmp_path / "images" / f"{sample.name}.png", read_image(sample.image), pixel_size_um=0.5)
+    project = Project.create(tmp_path / "project")
+    project.add_images(open_dataset(tmp_path / "images").samples)
+    annotate(project, *(image.name for image in project.images()))
+    with pytest.raises(ConfigError, match="pixel_size_um: is for images whose files tell none"):
+        go(project, dataclasses.replace(tiny, pixel_size_um=2.0), floats)
+    assert project.rounds() == ()

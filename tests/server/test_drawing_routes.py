@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sqlite3
 import zlib
 from pathlib import Path
 
@@ -219,3 +221,41 @@ def test_jobs_wait_in_one_queue_and_are_cancelled(client: TestClient) -> None:
     for _ in range(20):
         assert client.post("/api/jobs", json={"kind": "suggest"}).status_code == 201
     assert client.post("/api/jobs", json={"kind": "suggest"}).status_code == 422, "nobody fills the queue"
+
+
+def test_proposed_objects_that_are_left(client: TestClient, project: Project) -> None:
+    """Whatever part of the image a browser has loaded."""
+    assert client.get("/api/images/1/proposed").json() == {"open": []}
+    proposed = np.zeros((HEIGHT, WIDTH), np.int32)
+    for label in range(1, 5):
+        proposed[10:20, 30 * label : 30 * label + 10] = label
+    project.begin_round({}, [])
+    project.finish_round(0, {"n_images": 0})
+    write_label_map(proposal_file(project.folder, 0, "a"), proposed)
+    assert client.get("/api/images/1/proposed").json() == {"open": [1, 2, 3, 4]}
+    edit = client.get("/api/images/1").json()["edit"]
+    gone = client.post("/api/images/1/strokes", json=stroke(edit, 30, 10, np.zeros((10, 10)), accepted=[1, 3]))
+    own = stroke(gone.json()["edit"], 300, 300, np.full((5, 5), 5), accepted=[1, 3])
+    assert client.post("/api/images/1/strokes", json=own).status_code == 200
+    assert client.get("/api/images/1/proposed").json() == {"open": [2, 4]}
+
+
+def test_a_database_in_use_is_no_refusal(client: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may go well later is answered so that the page tries again."""
+    monkeypatch.setattr("frugalseg.project.store.BUSY_S", 0.1)
+    with contextlib.closing(sqlite3.connect(project.folder / "project.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post("/api/images/1/strokes", json=stroke("e0.0", 0, 0, np.full((2, 2), 1)))
+        assert answer.status_code == 503
+        assert "is in use by another process for too long; try again" in answer.text
+        other.execute("ROLLBACK")
+    assert client.post("/api/images/1/strokes", json=stroke("e0.0", 0, 0, np.full((2, 2), 1))).status_code == 200
+
+
+def test_masks_are_no_images_to_annotate(client: TestClient, project: Project) -> None:
+    stream = io.BytesIO()
+    Pillow.fromarray(picture(1, 40, 50)).save(stream, "PNG")
+    refused = client.post("/api/uploads?name=train_1_anno.png", content=stream.getvalue())
+    assert refused.status_code == 422
+    assert "is named as the mask of an image; 'frugalseg import' takes masks" in refused.text
+    assert len(project.images()) == 2

@@ -254,6 +254,29 @@ class TestContenders:
         assert [curve.name for curve in run(data, tmp_path, "random", "random", config=config)] == ["random"]
 
 
+class TestParts:
+    def test_training_images_are_the_pool_where_no_part_is_named(self, data: Path, tmp_path: Path) -> None:
+        """Of data with test images, which networks would leave out of their training, too."""
+        config = dataclasses.replace(TINY, budgets=(2, 3), steps=1)
+        run(data, tmp_path, "random", config=config, subset=None, test_subset=None)
+        found = cells(tmp_path)
+        assert set(found) == {(START, 0, 2), ("random", 0, 3)}
+        assert all(name.startswith("train_") for result in found.values() for name in result["labelled"])
+        assert all(name.startswith("train_") for result in found.values() for name in result["scores"])
+
+    def test_names_that_mean_two_images(self, tmp_path: Path) -> None:
+        for part in ("left", "right"):
+            write_synthetic_dataset(tmp_path / "one", 4, 0, 1, height=48, width=64)
+            for kind in ("images", "masks"):
+                (tmp_path / "data" / part / kind).mkdir(parents=True)
+            for path in (tmp_path / "one").glob("train_*.png"):
+                kind = "masks" if "_anno" in path.name else "images"
+                shutil.copy(path, tmp_path / "data" / part / kind / path.name.replace("_anno", ""))
+        with pytest.raises(InputError, match="has 'train_1' in several subsets; choose one with --subset"):
+            run(tmp_path / "data", tmp_path / "out", "random", subset=None, test_subset=None)
+        assert not (tmp_path / "out").exists()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("flags", "message"),

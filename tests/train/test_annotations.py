@@ -17,7 +17,7 @@ from frugalseg.arrays import UNKNOWN
 from frugalseg.cli import main
 from frugalseg.errors import InputError
 from frugalseg.images import read_image, read_label_map, write_label_map
-from frugalseg.predict import TABLE
+from frugalseg.results_folder import TABLE
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import read_config

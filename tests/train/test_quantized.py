@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from narrow_nets import narrow_unet
 from frugalseg.cli import main
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import read_label_map
+from frugalseg.inspection import inspect_model
 from frugalseg.quant import code_entropy
 from frugalseg.quant.layers import bake, effective_weights, to_codes
 from frugalseg.synthetic import write_synthetic_dataset
@@ -159,6 +162,22 @@ def test_what_cannot_be_done_is_said_before_any_work(source: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="steps"):
         quantize_run(source, phase("twn", steps=9), tmp_path / "c", resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+
+
+def test_a_pattern_that_fits_no_layer_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no layer's name fits"):
+        quantize_run(source, phase("twn", float_layers=("heads.*.typo",)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    quantize_run(source, phase("twn", steps=0), tmp_path / "run")
+
+
+def test_errors_are_measured_against_the_very_source(source: Path, data: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(source, tmp_path / "own"))
+    quantize_run(own, phase("twn", steps=0), tmp_path / "run")
+    assert all(layer["relative_rmse"] < 1 for layer in inspect_model(tmp_path / "run")["layers"])
+    shutil.rmtree(own)
+    train(dataclasses.replace(TINY, seed=9), data, own)  # another network where the source was
+    assert all(layer["relative_rmse"] is None for layer in inspect_model(tmp_path / "run")["layers"])
 
 
 def test_codes_that_cost_something_become_cheaper(

@@ -195,6 +195,15 @@ class TestResume:
         train(tiny, glands, tmp_path / "run", resume=True)
         assert read_card(tmp_path / "run").instances.opening_radius == tiny.opening_px
 
+    def test_on_another_number_of_threads(
+        self, tiny: TrainConfig, glands: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        train(tiny, glands, tmp_path / "run")
+        (tmp_path / "run" / CARD).unlink()
+        train(dataclasses.replace(tiny, threads=2, precision="fp32"), glands, tmp_path / "run", resume=True)
+        assert "versions, device or threads differ from the interrupted run's" in caplog.text
+        torch.set_num_threads(1)
+
     def test_with_other_data(self, tiny: TrainConfig, glands: Path, tmp_path: Path) -> None:
         data, out = tmp_path / "data", tmp_path / "run"
         shutil.copytree(glands, data)

@@ -99,12 +99,13 @@ def judge_folder(
         return open_dataset(images, subset=subset, groups=groups), ()
     if subset is not None:
         raise InputError("--subset", f"is for data sets, and {images} holds whole slides")
-    group_of = {} if groups in (None, "none") else read_groups(Path(groups))
+    names = {image_stem(each) for each in (*slides, *pictures)}
+    group_of = {} if groups in (None, "none") else read_groups(Path(groups), names)
     settings = SlideSettings(pixel_size_um) if window_px is None else SlideSettings(pixel_size_um, window_px)
     samples = [Sample(image_stem(each), each, None, "all", group=group_of.get(image_stem(each))) for each in pictures]
     checked = check_slides(slides, settings, group_of)
-    names = {each.name.casefold() for each in checked}
-    if both := [each for each in samples if each.name.casefold() in names]:
+    of_slides = {each.name.casefold() for each in checked}
+    if both := [each for each in samples if each.name.casefold() in of_slides]:
         raise InputError.of(Problem(str(each.image), "has the name of a slide beside it") for each in both)
     return Dataset(images, "slides", tuple(samples)), checked
 

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from frugalseg.cli.terms import show_terms
     from frugalseg.errors import InputError
-    from frugalseg.predict import OVERLAYS, find_images, load_model, warn_of_unlike
+    from frugalseg.predict import find_images, load_model, warn_of_unlike
+    from frugalseg.results_folder import OVERLAYS
     from frugalseg.shipped import resolve_model
     from frugalseg.streaming.files import divide_inputs
 

@@ -137,6 +137,9 @@ def _plan(args: argparse.Namespace, config: TrainConfig) -> RoundPlan:
     for name in ("out", "subset", "groups", "ignore_value", "folds"):
         if getattr(args, name) != unset.get(name):
             raise ConfigError(f"--{name.replace('_', '-')}", "does not go with a project, which has its own")
+    if config.validation != type(config).validation:
+        reason = "does not go with a project, which sets images aside when it suggests: suggest --validation"
+        raise ConfigError("validation", reason)
     if args.resume:
         reason = "is for runs; a project goes on with an interrupted round by itself, unless --abandon is given"
         raise ConfigError("--resume", reason)

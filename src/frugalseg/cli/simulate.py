@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="strategies, each NAME or NAME:QUANTIZER such as suggestive:inq-5, suggestive:float, cover, random,"
         " cold_cover (default: suggestive,random)",
     )
-    parser.add_argument("--subset", help="the pool's part of the data (default: all, 'train' with --test-subset)")
+    parser.add_argument(
+        "--subset", help="the pool's part of the data (default: 'train' if there are several, else all)"
+    )
     parser.add_argument("--test-subset", help="compare networks on this part instead of held-out images of the pool")
     parser.add_argument("--merge", type=Path, metavar="DIR", help="take over another machine's results first")
     add_executor_arguments(parser)

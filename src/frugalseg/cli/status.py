@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rounds = progress(project)
     ahead = outlook(rounds, args.k)
     suggested = dict.fromkeys(each.image for each in project.suggestions())  # of one image there may be several windows
-    waiting = [name for name in suggested if not project.image(name).annotated]
+    asked = [project.image(name) for name in suggested]
+    waiting = [each.name for each in asked if each.usable and not each.annotated]
     document = {
         "images": len(images),
         "unusable": {each.name: each.unusable_reason for each in images if not each.usable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +123,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--slide-candidates", f"must be at least 1, not {args.slide_candidates}")
     if not 0 <= args.validation < 1:
         raise ConfigError("--validation", f"must lie in 0 ≤ share < 1, not {args.validation:g}")
-    if args.object_diameter is not None and not args.object_diameter > 0:
-        raise ConfigError("--object-diameter", f"must be positive, not {args.object_diameter:g}")
+    if args.object_diameter is not None and not 0 < args.object_diameter < math.inf:
+        raise ConfigError("--object-diameter", f"must be a positive number, not {args.object_diameter:g}")
 
 
 def _show(answer: Answer, page: Path) -> None:

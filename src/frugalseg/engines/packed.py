@@ -8,7 +8,7 @@ from typing import Literal
 from frugalseg.artifact import Artifact, FormatError
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.processor import Precision, model_and_features
+from frugalseg.processor import Precision, asked_threads, model_and_features
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def packed_engines(
 def _engine(
     artifact: Artifact, member: int, engine: PackedEngine, precision: Precision, threads: int, digest: str | None
 ) -> Engine:
+    threads = threads or asked_threads()
     if engine == "onnxruntime":
         try:
             from frugalseg.engines.onnxruntime import OnnxRuntimeEngine

@@ -21,7 +21,7 @@ from frugalseg.arrays import Image
 from frugalseg.artifact import NOT_STATED, Artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
-from frugalseg.instances import CUT_FACTOR, DOUBTED
+from frugalseg.instances import CUT_FACTOR, DOUBTED, InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.nets.onnx_graph import INPUT, OPSET, OUTPUT
 from frugalseg.stain import BRIGHTEST, DARK_GROUND, GLASS, LEAST_TISSUE, MOST_FACTOR, MOST_GROUND, MOST_POWER
@@ -246,6 +246,17 @@ def _write_cover(path: Path, image: Image) -> None:
     Pillow.fromarray(np.ascontiguousarray(image[:rows, : 2 * rows])).save(path)
 
 
+def _cores(settings: InstanceSettings) -> str:
+    """How components of the foreground are cut apart."""
+    if not settings.border_weight:
+        return "; its 8-connected components"
+    return f"""; cores where it times
+(1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, of at least
+{0.25 * settings.min_area:g} square pixels, grown by a watershed; pieces below
+{settings.fragment_area:g} square pixels rejoin the neighbour with which they share the longest edge, if the
+mean of that product along it is above {settings.fragment_edge:g}"""
+
+
 def _documentation(artifact: Artifact) -> str:
     card, settings = artifact.card, artifact.card.instances
     size = f"{card.pixel_size_um / card.scale:.3g} µm a pixel" if card.pixel_size_um else "the network's scale"
@@ -264,14 +275,12 @@ Trained and packed with frugalseg {__version__}. The network gets colours at {si
 first scaled by {card.scale:g}{stained}. It gives probabilities of background, {classes}, and of
 the border of an object.
 
-Objects: foreground probability (1 - background) above {settings.threshold:g}; cores where it times
-(1 - {settings.border_weight:g} x border) is above {settings.core_threshold:g}, grown by a watershed; pieces below
-{settings.fragment_area:g} square pixels rejoin the neighbour with which they share the longest edge, if the
-mean of that product along it is above {settings.fragment_edge:g}. Holes are filled, and each object is opened by
-a disc with a radius of {settings.opening_radius:g} pixels (below 1: not at all; what is thinner throughout stays;
-objects go on beyond the image's edge); parts that are no debris are objects each. Objects below
+Objects: foreground probability (1 - background) above {settings.threshold:g}{_cores(settings)}.
+Holes are filled, and each object is opened by a disc with a radius of {settings.opening_radius:g} pixels (below 1: not
+at all; what is thinner throughout stays; objects go on beyond the image's edge); parts that are no debris are objects
+each. Objects below
 {settings.debris_area:g} square pixels are debris, {judged}.
-Where size matters, objects that the image's edge cuts count as {CUT_FACTOR:g} times larger.
+For debris and doubt, objects that the image's edge cuts count as {CUT_FACTOR:g} times larger.
 {_stain_rules(card)}`frugalseg predict` does this.
 
 Licence of the weights: {artifact.licence}. Not a medical device.

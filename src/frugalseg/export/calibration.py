@@ -16,6 +16,7 @@ from frugalseg.artifact import Artifact, Member
 from frugalseg.engines.openvino import OpenVinoEngine, Ranges, observe
 from frugalseg.errors import InputError
 from frugalseg.images import is_image_name, is_mask_name, load_sample, read_image
+from frugalseg.images.headers import read_header
 from frugalseg.instances import foreground
 from frugalseg.segmentation import network_image
 from frugalseg.train.folder import read_config
@@ -81,15 +82,17 @@ def calibration_images(run: Path, artifact: Artifact, folder: Path | None = None
         files = sorted(f for f in folder.iterdir() if f.is_file() and is_image_name(f) and not is_mask_name(f.name))
         if not files:
             raise InputError(folder, "holds no image to calibrate on")
-        images = [read_image(path) for path in _spread(files)]
+        files = _spread(files)
+        scales = [artifact.card.scale_for(read_header(path).pixel_size_um) for path in files]
+        sized = [(read_image(path), scale) for path, scale in zip(files, scales, strict=True)]
     else:
         dataset = reopen_data(run)
         try:
             samples, _ = named(dataset, (_spread(read_config(run)["data"]["train"]), ()))
         except KeyError as error:
             raise InputError(dataset.root, f"no longer holds the training image {error}") from None
-        images = [load_sample(dataset, sample).image for sample in samples]
-    return [_fit(network_image(image, artifact.card.scale, artifact.card.stain), artifact.stride) for image in images]
+        sized = [(load_sample(dataset, sample).image, artifact.card.scale) for sample in samples]
+    return [_fit(network_image(image, scale, artifact.card.stain), artifact.stride) for image, scale in sized]
 
 
 def calibrate(

@@ -93,7 +93,7 @@ def read_labels(path: Path, wanted: Wanted) -> AnnotationSet:
         for file in listing.images
     )
     canvases = wanted.choose(path, file_of, what="label maps (NAME.png)")
-    names, numbers = read_classes(path / CLASSES) if (path / CLASSES).is_file() else ((), {})
+    names, numbers = read_classes(path / CLASSES, wanted.canvases) if (path / CLASSES).is_file() else ((), {})
     exported = (path / TABLE).is_file()
     table = _read_table(path / TABLE) if exported else {}
 

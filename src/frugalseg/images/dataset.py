@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,9 @@ LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
 
 GLAS_PIXEL_UM = 0.62
 """Pixel size of the GlaS images (20x, the challenge's page)."""
+
+SAME_SIZE = 0.01
+"""Pixel sizes no further apart, as a share of the smaller, are taken for one that was measured with an error."""
 
 
 def open_dataset(
@@ -91,6 +95,7 @@ def open_dataset(
         ignore_value=found.ignore_value if ignore_value is None else ignore_value,
         semantic=found.semantic,
         object_table=table,
+        whole_objects=listed.whole_objects,
     )
     dataset = replace(dataset, notes=(*found.notes, *_notes(dataset)))
     _log.info("%s", dataset.describe())
@@ -157,7 +162,7 @@ def _with_grades(samples: list[Sample], found: Found, root: Path, *, use_patient
 
 def _with_groups(samples: list[Sample], found: Found, path: Path) -> list[Sample]:
     try:
-        group_of = read_groups(path)
+        group_of = read_groups(path, {sample.name for sample in samples})
     except InputError as error:
         found.problems += error.problems
         return samples
@@ -177,7 +182,7 @@ def _class_table(found: Found, root: Path, samples: list[Sample]) -> dict[str, d
         found.notes.append(f"{path.name} is not used: the layout already gives the classes")
         return {}
     try:
-        found.class_names, table = read_classes(path)
+        found.class_names, table = read_classes(path, {sample.name for sample in samples})
     except InputError as error:
         found.problems += error.problems
         return {}
@@ -188,15 +193,23 @@ def _class_table(found: Found, root: Path, samples: list[Sample]) -> dict[str, d
 
 
 def _pixel_size(samples: list[Sample], found: Found, root: Path) -> float | None:
-    """What all files agree on; the challenge's own for GlaS."""
+    """What all files agree on, to a hundredth; the challenge's own for GlaS."""
     sizes = {sample.pixel_size_um for sample in samples}
     if sizes == {None} and found.layout == "GlaS" and grade_file(root) is not None:
         return GLAS_PIXEL_UM
-    if len(sizes) > 1:
+    common = common_pixel_size(sizes)
+    if len(sizes) > 1 and common is None:
         listed = ", ".join(f"{size:g} µm" if size else "unknown" for size in sorted(sizes, key=lambda size: size or 0))
         found.notes.append(f"pixel sizes differ ({_few(listed.split(', '))}); no common one is used")
+    return common
+
+
+def common_pixel_size(sizes: Collection[float | None]) -> float | None:
+    """The size of an image's pixels in µm if all have the same, to :data:`SAME_SIZE`: the middle one; else None."""
+    known = sorted(size for size in sizes if size is not None)
+    if not known or len(known) < len(sizes) or known[-1] > known[0] * (1 + SAME_SIZE):
         return None
-    return next(iter(sizes), None)
+    return known[0] if known[0] == known[-1] else float(f"{statistics.median(known):.6g}")
 
 
 def _notes(dataset: Dataset) -> list[str]:

@@ -24,6 +24,9 @@ _WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEG = 0, 3, 6, (6, 7)
 _COLOUR_MODES = {"CMYK", "YCbCr", "LAB", "HSV", "RGBX"}
 """Modes of Pillow whose samples are not grey, RGB or RGBA."""
 
+BEYOND_ONE = 2
+"""Floating-point images of 0-1 may go a little beyond, where they were filtered; those of 0-255 are brighter."""
+
 
 def read_image(path: Path) -> Image:
     """Read a PNG, JPEG, BMP or TIFF file as 8-bit RGB.
@@ -48,7 +51,8 @@ def read_image(path: Path) -> Image:
     Grey becomes three equal channels, palettes their colours, transparency is laid over white. Samples of 16 bits are
     shifted right by 8; but a file whose largest sample fits 12 bits is taken for a 12-bit camera's and shifted by 4,
     and one whose largest sample fits 8 bits is left as it is. Floating point must lie in 0-1 (then it is multiplied
-    by 255) or in 0-255. Samples of fewer than 8 bits are stretched to 0-255.
+    by 255; where the largest sample is below 2, what is above 1 is cut off) or in 0-255. Samples of fewer than 8 bits
+    are stretched to 0-255.
     """
     path = Path(path)
     return to_rgb(decode(path, colours=True)[0], path)
@@ -126,13 +130,23 @@ def to_uint8(samples: NDArray[Any], path: Path) -> NDArray[np.uint8]:
             raise InputError(
                 path, f"holds floating-point values from {low:g} to {high:g}, only 0-1 or 0-255 can be read"
             )
-        return np.rint(samples * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
+        if high < BEYOND_ONE:
+            samples = np.minimum(samples, 1.0) * 255.0
+        rounded: NDArray[np.uint8] = np.rint(samples).astype(np.uint8)
+        return rounded
     if samples.dtype.kind not in "ui":
         raise InputError(path, f"holds samples of type {samples.dtype}, which are no grey values or colours")
     if low < 0 or high > 65535:
         raise InputError(path, f"holds values from {low} to {high}, only 8 and 16 bits can be read")
-    shift = 0 if high < 256 else 4 if high < 4096 else 8
-    return (samples >> shift).astype(np.uint8)
+    if samples.ndim == 3 and samples.shape[2] in (2, 4):  # transparency may use all bits where colours do not
+        return np.concatenate([_shifted(samples[..., :-1]), _shifted(samples[..., -1:])], axis=2)
+    return _shifted(samples)
+
+
+def _shifted(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    high = samples.max()
+    shifted: NDArray[np.uint8] = (samples >> (0 if high < 256 else 4 if high < 4096 else 8)).astype(np.uint8)
+    return shifted
 
 
 def _over_white(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:

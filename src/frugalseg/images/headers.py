@@ -168,6 +168,10 @@ def _trusted(across_um: float, down_um: float) -> float | None:
     return float(f"{(across_um + down_um) / 2:.6g}")
 
 
+_GREY = (0, 1)
+"""Photometric interpretations of TIFF: white is zero, black is zero."""
+
+
 def _tiff_header(path: Path) -> Header:
     with tifffile.TiffFile(path) as tiff:
         if not len(tiff.pages):
@@ -175,6 +179,8 @@ def _tiff_header(path: Path) -> Header:
         page = tiff.pages[0].aspage()
         series = tiff.series[0]
         height, width, channels = tiff_shape(path, series)
+        if channels == 4 and int(page.photometric) in _GREY:
+            raise InputError(path, "has 4 channels of grey values, only grey, RGB and RGBA can be read")
         dtype = np.dtype(series.dtype)
         check_size(path, height, width, n_bytes=height * width * channels * dtype.itemsize)
         if math.prod(page.chunks) > 4 * height * width * channels + 2**22:

@@ -48,6 +48,7 @@ def write_listing(folder: Path, dataset: Dataset, samples: Sequence[Sample]) -> 
         "class_names": list(dataset.class_names),
         "pixel_size_um": dataset.pixel_size_um,
         "ignore_value": dataset.ignore_value,
+        "whole_objects": dataset.whole_objects,
         "semantic": None if dataset.semantic is None else [list(pair) for pair in dataset.semantic.items()],
         "object_table": {
             name: [list(pair) for pair in table.items()]
@@ -85,6 +86,7 @@ class FoundListing(Found):
 
     pixel_size_um: float | None = None
     object_table: dict[str, dict[int, int]] | None = None
+    whole_objects: bool = False
 
 
 def find_listing(root: Path) -> FoundListing | None:
@@ -113,6 +115,7 @@ def _parse(root: Path, document: dict[str, Any]) -> FoundListing:
         semantic=None if semantic is None else {int(value): int(index) for value, index in semantic},
         ignore_value=ignored,
         pixel_size_um=document["pixel_size_um"],
+        whole_objects=document.get("whole_objects") is True,
         object_table={
             name: {int(label): int(index) for label, index in pairs} for name, pairs in document["object_table"].items()
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path, PurePath
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff"})
@@ -43,6 +44,14 @@ def masked_stem(path: str | PurePath) -> str:
     """Stem of the image that a mask belongs to: ``train_1_anno.bmp`` and ``train_1.png`` both give ``train_1``."""
     stem, ending = image_stem(path), mask_ending(path)
     return stem[: -len(ending)] if ending else stem
+
+
+def tabled_name(text: str, known: Container[str]) -> str:
+    """The name of the image that a table calls `text`, with its suffix or without; `known` are the images' names."""
+    without = image_stem(text)
+    if text in known or (without not in known and not is_image_name(text)):
+        return text
+    return without
 
 
 def shown(root: Path, path: Path) -> str:

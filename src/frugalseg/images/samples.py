@@ -64,7 +64,8 @@ class Dataset:
     """The images of a folder, whatever its layout.
 
     `semantic` maps stored values to class indices where masks hold classes instead of objects (nnU-Net);
-    `object_table` gives for an image's name the class index of each of its stored labels.
+    `object_table` gives for an image's name the class index of each of its stored labels. With `whole_objects` a label
+    is one object whatever its pieces; else the pieces of a mask's only label are objects (black-and-white masks).
     """
 
     root: Path
@@ -76,6 +77,7 @@ class Dataset:
     ignore_value: int | None = None
     semantic: Mapping[int, int] | None = None
     object_table: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    whole_objects: bool = False
 
     @property
     def labelled(self) -> tuple[Sample, ...]:
@@ -93,6 +95,11 @@ class Dataset:
         return dict(sorted(Counter(sample.subset for sample in self.samples).items()))
 
     @property
+    def training_subset(self) -> str | None:
+        """The subset to take images from where none is named: ``train`` if it is one of several, else all."""
+        return "train" if "train" in self.subsets and len(self.subsets) > 1 else None
+
+    @property
     def grouped(self) -> bool:
         """Whether every labelled sample has a group."""
         return bool(self.labelled) and all(sample.group is not None for sample in self.labelled)
@@ -107,7 +114,8 @@ class Dataset:
     def content_hash(self) -> str:
         """SHA-256 over names and bytes of all files, and what else decides the objects; not over where they lie."""
         digest = hashlib.sha256()
-        settings = [self.ignore_value, self.class_names, sorted((self.semantic or {}).items())]
+        settings: list[Any] = [self.ignore_value, self.class_names, sorted((self.semantic or {}).items())]
+        settings += [True] if self.whole_objects else []
         digest.update(json.dumps(settings).encode())
         for sample in sorted(self.samples, key=lambda each: (each.subset, each.name)):
             table = sorted(self.object_table.get(sample.name, {}).items())
@@ -219,7 +227,7 @@ def _load_objects(dataset: Dataset, sample: Sample, mask: Path) -> _Loaded:
     labels = read_stored_labels(mask, ignore_value=dataset.ignore_value)
     notes: tuple[str, ...] = ()
     stored = {int(label): int(label) for label in np.unique(labels[labels > 0])}
-    if is_binary(labels):
+    if is_binary(labels) and not dataset.whole_objects:
         labels, stored = split_components(labels)
         notes = (
             f"{mask.name}: one label for all objects; its {len(stored)} connected components are taken as objects",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.guard import system_reason
-from frugalseg.images.names import image_stem, is_image_name
+from frugalseg.images.names import tabled_name
 
 _LONGEST_LABEL = 10
 """Digits of the largest label, 2,147,483,647."""
@@ -83,8 +84,8 @@ def read_grades(path: Path) -> dict[str, Grade]:
     return grades
 
 
-def read_groups(path: Path) -> dict[str, str]:
-    """Table with columns image and group: the group of each image name.
+def read_groups(path: Path, known: Container[str]) -> dict[str, str]:
+    """Table with columns image and group: the group of each image name; `known` are the images' names.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def read_groups(path: Path) -> dict[str, str]:
     groups: dict[str, str] = {}
     problems = []
     for row in _with_columns(path, ("image", "group")):
-        name, group = _stem(row["image"]), row["group"]
+        name, group = tabled_name(row["image"], known), row["group"]
         if groups.setdefault(name, group) != group:
             problems.append(Problem(str(path), f"{name} is in two groups, {groups[name]} and {group}"))
     if problems:
@@ -102,8 +103,8 @@ def read_groups(path: Path) -> dict[str, str]:
     return groups
 
 
-def read_classes(path: Path) -> tuple[tuple[str, ...], dict[str, dict[int, int]]]:
-    """Table with columns image, label and class.
+def read_classes(path: Path, known: Container[str]) -> tuple[tuple[str, ...], dict[str, dict[int, int]]]:
+    """Table with columns image, label and class; `known` are the images' names.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], dict[str, dict[int, int]]
     table: dict[str, dict[int, int]] = {}
     problems = []
     for row in rows:
-        image, label = _stem(row["image"]), row["label"]
+        image, label = tabled_name(row["image"], known), row["label"]
         number = label_number(label)
         if not number:
             problems.append(Problem(str(path), f"label {label!r} of {image} is not a positive integer"))
@@ -143,8 +144,3 @@ def _with_columns(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             where = "has no column" if missing[0] not in rows[0] else f"row {number} has no value for"
             raise InputError(path, f"{where} {missing[0]!r}, needed are: {', '.join(columns)}")
     return rows
-
-
-def _stem(image: str) -> str:
-    """Images may be named with or without suffix."""
-    return image_stem(image) if is_image_name(image) else image

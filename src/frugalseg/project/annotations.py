@@ -24,6 +24,7 @@ from frugalseg.project.queries import annotation_record, image_row, load_images,
 from frugalseg.project.records import Annotation, ProjectImage, Window
 from frugalseg.project.schema import AnnotationRow, ImageRow
 from frugalseg.project.store import Store
+from frugalseg.project.strokes import LARGEST_LABEL
 
 FOLDER = "masks"
 
@@ -56,7 +57,8 @@ def make_drawing(
 
     Notes
     -----
-    The number 65535 is taken by what is not annotated. An object of that number gets one above the highest.
+    The number 65535 is taken by what is not annotated. An object of that number gets one above the highest. Objects are
+    numbered anew, in the same order, where their numbers leave none for objects that will be drawn.
 
     Raises
     ------
@@ -81,6 +83,11 @@ def make_drawing(
     stored = labels.astype(np.int64)
     present = set(np.unique(stored[stored > 0]).tolist())
     classes = {label: object_classes.get(label, 0) for label in present} if n_classes > 1 else {}
+    if present and max(present) > LARGEST_LABEL // 2:  # the page could not draw another object
+        old = np.array(sorted(present))
+        stored = np.where(stored > 0, np.searchsorted(old, stored) + 1, stored)
+        classes = {place: classes[label] for place, label in enumerate(old.tolist(), start=1) if label in classes}
+        present = set(range(1, len(old) + 1))
     if NOT_ANNOTATED in present:
         moved = max(present) + 1
         stored[stored == NOT_ANNOTATED] = moved

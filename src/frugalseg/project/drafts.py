@@ -98,7 +98,7 @@ def load_draft(session: Session, folder: Path, image_id: int) -> Draft:
             next_label=row.next_label,
             object_classes={int(label): index for label, index in row.object_classes.items()},
             accepted=tuple(row.accepted),
-            window=_window(session, image),
+            window=window_to_draw(session, image),
         )
         if draft.n_strokes or not draft.outdated:
             return draft
@@ -117,7 +117,7 @@ def _fresh(session: Session, folder: Path, image: ProjectImage, base: str | None
         next_label=0,
         object_classes=proposed_classes(folder, base, image) if annotation is None else dict(annotation.object_classes),
         accepted=(),
-        window=_window(session, image),
+        window=window_to_draw(session, image),
     )
 
 
@@ -176,7 +176,7 @@ def _is_start(folder: Path, image: ProjectImage, base: str) -> bool:
     return known and base == f"p{int(base[1:])}" and proposal_file(folder, int(base[1:]), image.name).is_file()
 
 
-def _window(session: Session, image: ProjectImage) -> Window | None:
+def window_to_draw(session: Session, image: ProjectImage) -> Window | None:
     """The window of the newest annotation, else of the newest suggestion of the image; None is all of it.
 
     Of several windows that one ask suggested, the rectangle around them; and what has been drawn already, as where

@@ -69,6 +69,17 @@ class Drawings:
         with self._store.read() as session:
             return newest_proposal(session, self._store.folder, draft.image)
 
+    def open_proposals(self, image_id: int) -> list[int]:
+        """Objects of the proposal that is being corrected which nobody has accepted, changed or taken out."""
+        with self._lock:
+            with self._store.read() as session:
+                draft = load_draft(session, self._store.folder, image_id)
+            if draft.proposal is None:
+                return []
+            proposed = np.unique(self._base(replace(draft, base=f"p{draft.proposal}")))
+            left = np.intersect1d(proposed[proposed > 0], np.unique(self._canvas(draft)))
+        return sorted(set(left.tolist()) - set(draft.accepted))
+
     def labels(self, image_id: int, window: Window, step: int = 1) -> tuple[str, LabelMap]:
         """Part of the drawing, every `step`-th pixel: the state's name, and labels of shape (⌈h/step⌉, ⌈w/step⌉)."""
         x, y, w, h = window

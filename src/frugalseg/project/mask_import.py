@@ -26,10 +26,11 @@ from frugalseg.images.dataset import LAYOUTS
 from frugalseg.images.layouts import list_folder
 from frugalseg.images.tables import read_classes
 from frugalseg.project.annotations import Drawing, append, is_same, make_drawing, remove_files, write_version
+from frugalseg.project.drafts import window_to_draw
 from frugalseg.project.hashing import same_file
 from frugalseg.project.lock import project_lock
 from frugalseg.project.queries import load_images
-from frugalseg.project.records import Imported, ProjectImage
+from frugalseg.project.records import Imported, ProjectImage, Window
 from frugalseg.project.store import Store
 
 SOURCE = "import"
@@ -59,12 +60,15 @@ def import_masks(
     with project_lock(store.folder):
         with store.read() as session:
             images = {image.name: image for image in load_images(session, store.folder)}
+            windows = {name: window_to_draw(session, image) for name, image in images.items()}
         masks = _find(folder, images, class_names, subset, ignore_value)
         sample_of = {sample.name: sample for sample in masks.samples}
         done = append_drawings(
             store,
             [images[name] for name in sample_of],
-            lambda image: _drawing(masks, sample_of[image.name], image, complete, len(class_names)),
+            lambda image: _drawing(
+                masks, sample_of[image.name], image, complete, len(class_names), windows[image.name]
+            ),
             masks.problems,
         )
     return replace(done, others=masks.others)
@@ -183,7 +187,7 @@ def _masks_only(
     table: dict[str, dict[int, int]] = {}
     if (folder / "classes.csv").is_file():
         try:
-            names, table = read_classes(folder / "classes.csv")
+            names, table = read_classes(folder / "classes.csv", images)
         except InputError as error:
             problems += error.problems
     samples = tuple(
@@ -203,22 +207,41 @@ def _class_indices(folder: Path, found: Sequence[str], wanted: Sequence[str]) ->
 
 
 def _drawing(
-    masks: _Masks, sample: Sample, image: ProjectImage, complete: bool, n_classes: int
+    masks: _Masks, sample: Sample, image: ProjectImage, complete: bool, n_classes: int, asked: Window | None
 ) -> tuple[Drawing, tuple[str, ...]]:
-    """One mask as it will be stored, and warnings about it."""
+    """One mask as it will be stored, and warnings about it.
+
+    Where a window of the image was `asked` for, a mask whose objects all lie in it speaks of nothing else.
+    """
     loaded = load_sample(masks.dataset, sample)
     if loaded.labels.shape == (image.height, image.width) or sample.window is not None:
         _check_image(loaded, sample, image)
+    labels, window, notes = _whole(loaded.labels, sample), sample.window, loaded.notes
+    if window is None and asked is not None and labels.shape == (image.height, image.width):
+        if _lies_in(labels, asked):
+            window = asked
+            notes = (
+                *notes,
+                f"{image.name}: its objects lie in the window that was suggested, and count for that alone",
+            )
+        else:
+            notes = (*notes, f"{image.name}: was suggested as a window; its mask is taken for the whole image")
     drawing = make_drawing(
         image,
-        _whole(loaded.labels, sample),
+        labels,
         complete=complete,
         source=SOURCE,
-        window=sample.window,
+        window=window,
         object_classes={label: masks.classes[index] for label, index in loaded.object_classes.items()},
         n_classes=n_classes,
     )
-    return drawing, loaded.notes
+    return drawing, notes
+
+
+def _lies_in(labels: LabelMap, window: Window) -> bool:
+    """Whether every object lies in a window, with all of its pixels."""
+    x, y, w, h = window
+    return int((labels > 0).sum()) == int((labels[y : y + h, x : x + w] > 0).sum())
 
 
 def _check_image(loaded: LoadedSample, sample: Sample, image: ProjectImage) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from frugalseg import __version__
 from frugalseg.atomic import atomic_path
-from frugalseg.errors import InputError, Problem
+from frugalseg.errors import InputError, Problem, StorageError
 from frugalseg.project import schema
 from frugalseg.project.lock import LOCK, project_lock
 
@@ -46,6 +46,8 @@ _REASONS = {
     "SQLITE_CANTOPEN": "cannot be opened",
     "SQLITE_IOERR": "cannot be read or written (disk error)",
 }
+_LASTING = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+"""What is no better when it is tried again."""
 
 
 class Store:
@@ -77,7 +79,9 @@ class Store:
         Raises
         ------
         InputError
-            The database is damaged, cannot be written, or is held by another process for too long.
+            The database is damaged.
+        StorageError
+            It cannot be written, or is held by another process for too long.
         """
         with explained(self.database), Session(self._writer) as session, session.begin():
             yield session
@@ -148,7 +152,8 @@ def explained(database: Path) -> Iterator[None]:
         reason = next((text for start, text in _REASONS.items() if name.startswith(start)), None)
         if reason is None:
             raise
-        raise InputError(database, reason) from error
+        kind = InputError if name.startswith(_LASTING) else StorageError
+        raise kind(database, reason) from error
 
 
 def create_store(folder: Path, class_names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from frugalseg.images import Dataset, Sample
+from frugalseg.images.dataset import common_pixel_size
 from frugalseg.project import NOT_ANNOTATED, Project, ProjectImage
 
 
@@ -37,7 +38,8 @@ def annotated_dataset(project: Project, images: Sequence[ProjectImage]) -> Datas
         layout="project",
         samples=samples,
         class_names=project.class_names,
-        pixel_size_um=sizes.pop() if len(sizes) == 1 else None,
+        pixel_size_um=common_pixel_size(sizes),
         ignore_value=NOT_ANNOTATED,
         object_table=tables,
+        whole_objects=True,
     )

@@ -181,6 +181,8 @@ def _check_same(current: Round, settings: dict[str, Any]) -> None:
 
 
 def _prepare_data(project: Project, images: Sequence[ProjectImage], config: TrainConfig) -> tuple[Dataset, TrainConfig]:
+    if config.pixel_size_um is not None and any(image.pixel_size_um is not None for image in images):
+        raise ConfigError("pixel_size_um", "is for images whose files tell none, and these of the project tell theirs")
     dataset = annotated_dataset(project, images)
     return dataset, with_common_scale(config, dataset, dataset.samples)
 

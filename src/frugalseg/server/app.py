@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from frugalseg import __version__
-from frugalseg.errors import FrugalsegError, InputError
+from frugalseg.errors import FrugalsegError, InputError, StorageError
 from frugalseg.project import ConflictError, UnknownImageError
 from frugalseg.server.context import Context
 from frugalseg.server.guard import BodyTooLargeError, Guard, refusal
@@ -73,6 +73,7 @@ def _explain(app: FastAPI) -> None:
     on(RequestValidationError, 422)
     on(FrugalsegError, 422)
     on(BodyTooLargeError, 413)
+    on(StorageError, 503)
     on(OSError, 507)
     app.add_exception_handler(HTTPException, _http)
 

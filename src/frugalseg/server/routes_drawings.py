@@ -69,6 +69,10 @@ def drawing_routes(context: Context) -> APIRouter:
         part = np.ascontiguousarray(whole[y : y + h : step, x : x + w : step])
         return Response(pack_labels(part), media_type="application/octet-stream")
 
+    @routes.get("/proposed")
+    def proposed(image_id: Id) -> Document:
+        return {"open": drawings.open_proposals(image_id)}
+
     @routes.post("/strokes")
     def draw(image_id: Id, asked: StrokeRequest) -> Document:
         after = drawings.draw(image_id, asked.edit, _stroke(asked))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from frugalseg.errors import InputError, Problem
-from frugalseg.images import is_image_name
+from frugalseg.images import is_image_name, is_mask_name
 from frugalseg.project import SlideSettings, check_slides, divide_folder
 from frugalseg.server.context import Context
 from frugalseg.server.documents import Document, image_row, project_document, queue_document
@@ -77,6 +77,8 @@ def _add(context: Context, name: str, content: bytes) -> Document:
     known = is_image_name(name) or Path(name).suffix.lower() in SLIDE_SUFFIXES
     if not name.isprintable() or name != Path(name).name or "\\" in name or not known:
         raise InputError(name, "is not the name of an image file (PNG, JPEG, BMP, TIFF, or a slide in one file)")
+    if is_mask_name(name):
+        raise InputError(name, "is named as the mask of an image; 'frugalseg import' takes masks")
     with tempfile.TemporaryDirectory(prefix="frugalseg-upload-") as folder:
         path = Path(folder) / name
         try:

@@ -19,6 +19,7 @@ from frugalseg.simulation.chain import START, Chain, play, pool_samples
 from frugalseg.simulation.config import Contender, SimulationConfig
 from frugalseg.simulation.curves import BASELINE, Comparison, Curve, compare, read_curves
 from frugalseg.suggest import COMPARING
+from frugalseg.train.plan import check_names
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ def simulate(
     config, executor
         Settings; where chains run, several at a time.
     subset, test_subset
-        Parts of the data: the pool, and the images on which networks are compared. Without the latter a share of the
-        pool's images is held out, the same for all seeds.
+        Parts of the data: the pool (by default ``train`` if there are several, else all), and the images on which
+        networks are compared. Without the latter a share of the pool's images is held out, the same for all seeds.
     merged
         Another simulation's folder, or its ledger alone, whose results are taken over first.
     wait
@@ -69,6 +70,11 @@ def simulate(
     contenders = list(dict.fromkeys(contenders))  # played twice side by side, a chain would disturb its twin
     _check_contenders(contenders, config)
     dataset = open_dataset(data, subset=subset or ("train" if test_subset else None))
+    if subset is None and test_subset is None and dataset.training_subset is not None:
+        subset = dataset.training_subset
+        log.info("the pool is the subset %s", subset)
+        dataset = open_dataset(data, subset=subset)
+    check_names(dataset)
     held_out = () if test_subset else _held_out(dataset.labelled, data)
     test = open_dataset(data, subset=test_subset) if test_subset else None
     if test is not None and not test.labelled:

@@ -84,12 +84,18 @@ def finished(out: Path) -> RunResult:
     return RunResult(out, read_card(out), rows[-1] if rows else {})
 
 
+PLACES = ("threads", "device", "precision")
+"""Settings of where and how fast a run computes, which may be others when it goes on."""
+
+
 def check_same(out: Path, document: dict[str, Any]) -> None:
     """Compare with ``config.json`` of the run that shall go on: same settings, same data."""
     before = read_config(out)
     for part in ("config", "quantize"):
         old = before.get(part, {})
         for name, value in json.loads(json.dumps(document.get(part, {}))).items():
+            if name in PLACES:  # the environment tells, below
+                continue
             if old and name not in old:
                 log.info("%s: the run was begun by a version without this setting; it goes on with %s", name, value)
             elif old.get(name) != value:

@@ -25,7 +25,7 @@ from frugalseg.rejector import KEEP_ALL, Candidates, Rejector, TooFewObjectsErro
 from frugalseg.segmentation import segment, to_full_size
 from frugalseg.train.config import TrainConfig
 from frugalseg.train.folder import CONFIG, holds_files
-from frugalseg.train.plan import DataChoice, choose_place, load_samples, open_training_data
+from frugalseg.train.plan import DataChoice, choose_place, load_samples, log_notes, open_training_data
 from frugalseg.train.run import train
 from frugalseg.train.weights import load_net
 
@@ -173,8 +173,7 @@ def train_folds(
     if holds_files(out) and not (resume and (out / "fold-0" / CONFIG).exists()):
         raise InputError(out, "is not empty; choose another folder, or --resume a cross-validation")
     dataset = open_training_data(choice, config)
-    for note in dataset.notes:
-        log.warning("%s", note)
+    log_notes(dataset)
     samples = dataset.labelled
     fold_paths = [out / f"fold-{index}" for index in range(n_folds)]
     splits = split_folds(samples, n_folds, seed=config.seed, groups=True)

@@ -68,7 +68,10 @@ def prepare_unlabelled(lesson: Lesson, card: ModelCard) -> list[PreparedImage]:
     dataset = open_dataset(lesson.unlabelled)
     if not dataset.samples:
         raise InputError(dataset.root, "holds no image")
-    images = [network_image(load_image(sample), card.scale, card.stain) for sample in dataset.samples]
+    images = (
+        network_image(load_image(sample), card.scale_for(sample.pixel_size_um), card.stain)
+        for sample in dataset.samples
+    )
     return [
         PreparedImage(sample.name, image, np.full(image.shape[:2], UNKNOWN, np.int32), np.zeros(1, np.int64))
         for sample, image in zip(dataset.samples, images, strict=True)

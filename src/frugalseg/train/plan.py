@@ -106,16 +106,33 @@ def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
         ignore_value=choice.ignore_value,
         pixel_size_um=config.pixel_size_um,
     )
-    if choice.subset is None and "train" in dataset.subsets and len(dataset.subsets) > 1:
+    if choice.subset is None and dataset.training_subset is not None:
         left_out = ", ".join(f"{name} {count}" for name, count in dataset.subsets.items() if name != "train")
         log.info("training on the subset train; left out: %s", left_out)
         dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.subset == "train"))
     if not dataset.labelled:
         raise InputError(choice.root, "has no annotated image to train on")
+    check_names(dataset)
+    return dataset
+
+
+def check_names(dataset: Dataset) -> None:
+    """Refuse data whose annotated images cannot be told apart by name.
+
+    Raises
+    ------
+    InputError
+        Images of several subsets have one name.
+    """
     names = Counter(sample.name for sample in dataset.labelled)
     if doubled := [name for name, count in names.items() if count > 1]:
-        raise InputError(choice.root, f"has {doubled[0]!r} in several subsets; choose one with --subset")
-    return dataset
+        raise InputError(dataset.root, f"has {doubled[0]!r} in several subsets; choose one with --subset")
+
+
+def log_notes(dataset: Dataset) -> None:
+    """Warn of what the data lack, a line each: masks, groups, a common pixel size."""
+    for note in dataset.notes:
+        log.warning("%s", note)
 
 
 def load_samples(dataset: Dataset, samples: Sequence[Sample]) -> list[LoadedSample]:

@@ -112,9 +112,9 @@ def quantize_run(
     elif lesson is not None and lesson.unlabelled is not None:
         raise ConfigError("unlabelled", "images without annotations need teachers")
     loaded, held_out = load_samples(plan.dataset, plan.train), load_samples(plan.dataset, plan.validation)
+    _put_on(net, config, phase_config.seed)  # refuses what does not fit the network, before anything is written
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if not begin_folder(out, document, resume, beside):
-            _put_on(net, config, phase_config.seed)
             tellers = Tellers(plan, loaded, held_out, out, on_report, n_notes)
             images = [prepare(sample, plan.card.scale) for sample in loaded]
             trained = _train(net, config, [*images, *extra], tellers, teachers)
@@ -132,6 +132,7 @@ def _phase_config(source: TrainConfig, config: QuantizeConfig, draw: int) -> Tra
         seed=(source.seed + OTHER_PATCHES * (draw + 1)) % 2**63,
         validate_every=max(1, -(-config.steps // max(4, config.n_cycles))),
         checkpoint_every=0,
+        device="auto" if source.device == "cuda" else source.device,  # a phase may run elsewhere
         weight_decay=source.weight_decay if config.weight_decay is None else config.weight_decay,
     )
 

@@ -44,6 +44,7 @@ from frugalseg.train.plan import (
     choose_place,
     choose_validation,
     load_samples,
+    log_notes,
     named,
     open_training_data,
     prepare,
@@ -117,6 +118,8 @@ def train(
     check_batches(config)
     place = choose_place(config)
     dataset = open_training_data(choice, config)
+    if split is None:
+        log_notes(dataset)
     chosen = choose_validation(dataset, config) if split is None else named(dataset, split)
     loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
     shown = loaded if described is None else load_samples(dataset, named(dataset, (described, ()))[0])

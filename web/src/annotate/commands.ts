@@ -37,7 +37,8 @@ export async function accept(stage: Stage): Promise<void> {
   const open = drawing.openProposals();
   if (!open.length) {
     drawing.selected.value = 0;
-    return stage.tell("All proposed objects are looked at.");
+    const elsewhere = (await drawing.allOpenProposals()).length;
+    return stage.tell(elsewhere ? `${elsewhere} proposed objects are left where you have not looked yet.` : "All proposed objects are looked at.");
   }
   const distance = (other: number): number => {
     const c = drawing.index.centre(other)!;
@@ -50,7 +51,7 @@ export async function accept(stage: Stage): Promise<void> {
 
 export async function acceptAll(stage: Stage): Promise<void> {
   const { drawing } = stage;
-  if (!drawing.blocked) await drawing.note("accept", { accept: drawing.openProposals() });
+  if (!drawing.blocked) await drawing.note("accept", { accept: await drawing.allOpenProposals() });
 }
 
 export async function setClass(stage: Stage, index: number): Promise<void> {

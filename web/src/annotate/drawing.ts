@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { getImage, getVersions, postStroke, postVersion, resolveConflict, restoreVersion, startFrom } from "../api/requests";
+import { getImage, getOpenProposals, getVersions, postStroke, postVersion, resolveConflict, restoreVersion, startFrom } from "../api/requests";
 import type { EditAnswer, ImageDetail } from "../api/contract";
 import { deflateAside } from "../drawing/deflating";
 import { History } from "../drawing/history";
@@ -85,6 +85,18 @@ export class ImageDrawing {
   /** The objects of the loaded tiles that are proposed and that nobody has looked at. */
   openProposals(): number[] {
     return [...this.index.objects.keys()].filter((label) => this.isProposed(label));
+  }
+
+  /** The same of the whole image; after all strokes are stored, as the server knows them. */
+  async allOpenProposals(): Promise<number[]> {
+    if (!this.isProposal) return [];
+    if (this.loadsWhole && !this.tiles.missing(this.tiles.whole).length) return this.openProposals();
+    let open: number[] = [];
+    await this.inOrder(async (edit) => {
+      open = await getOpenProposals(this.id);
+      return { edit };
+    });
+    return open.filter((label) => this.isProposed(label));
   }
 
   private take(detail: ImageDetail): void {

@@ -143,14 +143,14 @@ function Proposal({ stage }: { stage: Stage }): JSX.Element | null {
       <section class="proposal">
         <h2>Proposed by round {detail.proposal_round ?? "–"}</h2>
         <p data-testid="proposal-count">
-          {total - open} of {total} looked at
+          {total - open} of {total} looked at{drawing.loadsWhole ? "" : ", of those on the screen so far"}
         </p>
         <progress max={Math.max(1, total)} value={total - open} aria-label="Proposed objects looked at" />
         <div class="row">
-          <button type="button" disabled={!open} onClick={() => void accept(stage)}>
+          <button type="button" disabled={!open && drawing.loadsWhole} onClick={() => void accept(stage)}>
             Accept (A)
           </button>
-          <button type="button" class="quiet" disabled={!open} onClick={() => void acceptAll(stage)}>
+          <button type="button" class="quiet" disabled={!open && drawing.loadsWhole} onClick={() => void acceptAll(stage)}>
             Accept all
           </button>
         </div>

@@ -61,6 +61,7 @@ function Workplace({ drawing }: { drawing: ImageDrawing }): JSX.Element {
   const topCanvas = useRef<HTMLCanvasElement>(null);
   const [stage, setStage] = useState<Stage | null>(null);
   const sheet = useSignal<Sheet>(null);
+  const left = useSignal(0);
   const nClasses = project.value?.classes.length ?? 1;
 
   useEffect(() => {
@@ -87,14 +88,18 @@ function Workplace({ drawing }: { drawing: ImageDrawing }): JSX.Element {
   }, [drawing]);
 
   const actions = (it: Stage): Actions => ({
-    complete: () => {
-      if (drawing.openProposals().length) sheet.value = "complete";
-      else void finish(it);
-    },
+    complete: () => void complete(it),
     unusable: () => (sheet.value = "unusable"),
     next: () => void next(it),
     help: () => (sheet.value = "help"),
   });
+
+  const complete = async (it: Stage): Promise<void> => {
+    if (drawing.blocked) return;
+    left.value = (await drawing.allOpenProposals()).length;
+    if (left.value) sheet.value = "complete";
+    else await finish(it);
+  };
 
   const finish = async (it: Stage): Promise<void> => {
     if (drawing.blocked) return;
@@ -141,7 +146,7 @@ function Workplace({ drawing }: { drawing: ImageDrawing }): JSX.Element {
       {sheet.value === "unusable" && <UnusableDialog onClose={() => (sheet.value = null)} onSubmit={dropImage} />}
       {stage && sheet.value === "complete" && (
         <CompleteDialog
-          open={drawing.openProposals().length}
+          open={left.value}
           onClose={() => (sheet.value = null)}
           onAcceptAll={async () => {
             sheet.value = null;

@@ -32,11 +32,23 @@ function takeProgress(told: { job: number; rows: ProgressRow[]; first?: boolean 
   progress.value = all;
 }
 
+/**
+ * Listens as long as the page is seen. Browsers keep six connections open to a server, those of all tabs together: hidden tabs
+ * that held one each would leave none for strokes.
+ */
 export function listen(): void {
   let source: EventSource | null = null;
   let wait = 1000;
+  let again = 0;
   let started = new Set<number>();
+  const close = (): void => {
+    clearTimeout(again);
+    source?.close();
+    source = null;
+  };
   const open = (): void => {
+    close();
+    if (document.hidden) return;
     source = new EventSource("/api/events");
     source.onopen = () => {
       wait = 1000;
@@ -55,12 +67,13 @@ export function listen(): void {
     });
     source.onerror = () => {
       // Opened anew by hand, slower each time; a request tells whether the session has ended or the server is gone.
-      source?.close();
-      setTimeout(() => {
-        getProject().then(open, () => setTimeout(open, wait));
+      close();
+      again = setTimeout(() => {
+        getProject().then(open, () => (again = setTimeout(open, wait)));
         wait = Math.min(15000, wait * 2);
       }, wait);
     };
   };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   open();
 }

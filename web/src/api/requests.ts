@@ -87,6 +87,9 @@ export async function getLabels(id: number, r: Rectangle, source: LabelSource = 
   return inflateLabels(await answer.arrayBuffer());
 }
 
+/** Objects of the image's proposal that nobody has accepted or changed. */
+export const getOpenProposals = async (id: number): Promise<number[]> => (await get<{ open: number[] }>(`/images/${id}/proposed`)).open;
+
 export const postStroke = (id: number, edit: string, stroke: StrokeBody): Promise<EditAnswer> => send("POST", `/images/${id}/strokes`, { edit, ...stroke });
 
 export const postVersion = (id: number, edit: string, complete: boolean | null, why: "submit" | "leave" | "timer", keepalive = false): Promise<EditAnswer> =>

@@ -14,7 +14,8 @@ export function QueueScreen(): JSX.Element {
   const [dialog, setDialog] = useState<"train" | "suggest" | null>(null);
   const q = queue.value;
   const busy = jobs.value.some((job) => job.status === "running" || job.status === "queued");
-  const done = q?.suggestions.filter((s) => s.image.state === "annotated").length ?? 0;
+  const asked = q?.suggestions.filter((s) => s.image.state !== "unusable") ?? [];
+  const done = asked.filter((s) => s.image.state === "annotated").length;
   return (
     <main class="content">
       <section aria-labelledby="suggested">
@@ -23,7 +24,7 @@ export function QueueScreen(): JSX.Element {
             <h1 id="suggested">Annotate next</h1>
             <p class="fine">
               {q?.suggestions.length
-                ? `${done} of ${q.suggestions.length} done${q.round === null ? "" : ` · chosen by round ${q.round}`}${q.strategy ? ` · ${STRATEGY_WORDS[q.strategy] ?? q.strategy}` : ""}. When all are done, train the next round.`
+                ? `${done} of ${asked.length} done${q.round === null ? "" : ` · chosen by round ${q.round}`}${q.strategy ? ` · ${STRATEGY_WORDS[q.strategy] ?? q.strategy}` : ""}. When all are done, train the next round.`
                 : "Nothing is suggested at the moment."}
             </p>
           </div>
