@@ -11,6 +11,8 @@ class Server {
   posted: StrokeBody[] = [];
   /** While true, strokes are not answered. */
   slow = false;
+  /** Proposed objects that nobody has looked at, as the server knows them. */
+  open: number[] = [];
 
   constructor(readonly width: number, readonly height: number) {
     vi.stubGlobal("addEventListener", () => undefined);
@@ -30,6 +32,7 @@ class Server {
       const empty = new Int32Array(Number(asked.get("w")) * Number(asked.get("h")));
       return new Response(Buffer.from(await deflateLabels(empty), "base64"));
     }
+    if (url.endsWith("/proposed")) return new Response(JSON.stringify({ open: this.open }));
     if (url.includes("/strokes")) {
       const stroke = JSON.parse(String(init.body)) as StrokeBody;
       if (this.slow) return new Promise(() => undefined);
@@ -119,6 +122,31 @@ describe("a proposal that comes", () => {
     expect(drawing.history.canUndo).toBe(true);
     expect(drawing.tiles.get(10, 20)).toBe(20);
     expect(drawing.detail.value.has_proposal).toBe(true);
+  });
+});
+
+describe("proposed objects that are left", () => {
+  const proposal = { base: "proposal", next_label: 9 } as Partial<ImageDetail>;
+
+  it("are those of the whole image, though little of it was on the screen", async () => {
+    server = new Server(9000, 9000);
+    server.open = [3, 5, 8];
+    const drawing = new ImageDrawing(server.detail(proposal));
+    await drawing.loader.ensure({ x: 0, y: 0, w: 600, h: 600 });
+    expect(drawing.openProposals()).toEqual([]);
+    expect(await drawing.allOpenProposals()).toEqual([3, 5, 8]);
+    await drawing.note("accept", { accept: [5] }); // the server has not heard of it when it is asked again
+    expect(await drawing.allOpenProposals()).toEqual([3, 8]);
+    expect(server.posted.filter((it) => it.tool === "accept").map((it) => it.accepted)).toEqual([[5]]);
+  });
+
+  it("are those that are there, where the image has come whole", async () => {
+    server.open = [3];
+    const drawing = new ImageDrawing(server.detail(proposal));
+    expect(await drawing.allOpenProposals(), "not loaded yet").toEqual([3]);
+    await drawing.loader.ensure(drawing.tiles.whole);
+    expect(await drawing.allOpenProposals()).toEqual([]);
+    expect(await new ImageDrawing(server.detail()).allOpenProposals(), "no proposal").toEqual([]);
   });
 });
 

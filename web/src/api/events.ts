@@ -39,7 +39,7 @@ function takeProgress(told: { job: number; rows: ProgressRow[]; first?: boolean 
 export function listen(): void {
   let source: EventSource | null = null;
   let wait = 1000;
-  let again = 0;
+  let again: ReturnType<typeof setTimeout> | undefined;
   let started = new Set<number>();
   const close = (): void => {
     clearTimeout(again);

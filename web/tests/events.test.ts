@@ -1,0 +1,62 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { jobs, listen } from "../src/api/events";
+
+class Source extends EventTarget {
+  static made: Source[] = [];
+  onopen: (() => void) | null = null;
+  onerror: (() => void) | null = null;
+  closed = false;
+  constructor(readonly url: string) {
+    super();
+    Source.made.push(this);
+  }
+  close(): void {
+    this.closed = true;
+  }
+}
+
+const page = Object.assign(new EventTarget(), { hidden: false });
+
+function show(seen: boolean): void {
+  page.hidden = !seen;
+  page.dispatchEvent(new Event("visibilitychange"));
+}
+
+const open = (): Source[] => Source.made.filter((it) => !it.closed);
+
+beforeEach(() => {
+  Source.made = [];
+  page.hidden = false;
+  vi.useFakeTimers();
+  vi.stubGlobal("EventSource", Source);
+  vi.stubGlobal("document", page);
+  vi.stubGlobal("fetch", () => Promise.resolve(new Response("{}")));
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+it("a hidden page holds no connection, and hears all again when it is seen", async () => {
+  listen();
+  expect(open()).toHaveLength(1);
+  show(false);
+  expect(open()).toHaveLength(0);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(Source.made).toHaveLength(1);
+  show(true);
+  expect(open()).toHaveLength(1);
+  open()[0]!.dispatchEvent(new MessageEvent("jobs", { data: JSON.stringify({ jobs: [{ id: 1, status: "running" }] }) }));
+  expect(jobs.value.map((it) => it.id)).toEqual([1]);
+
+  // A connection that broke is opened anew, but not by a page that was hidden meanwhile.
+  open()[0]!.onerror!();
+  expect(open()).toHaveLength(0);
+  show(false);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(open()).toHaveLength(0);
+  show(true);
+  open()[0]!.onerror!();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(open()).toHaveLength(1);
+});
