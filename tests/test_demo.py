@@ -84,6 +84,16 @@ def test_unfit_data_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_few_images_end_the_rounds_early(tmp_path: Path) -> None:
+    """Of three there is one to score and one to validate on; a second round would have none to ask for."""
+    write_synthetic_dataset(tmp_path / "data", 3, 0, seed=1, height=64, width=64)
+    for path in (tmp_path / "data").glob("Grade*"):
+        path.unlink()
+    document = run_demo(tmp_path / "out", data=tmp_path / "data", steps=2, executor="serial")
+    assert len(document["rounds"]) == 1
+    assert Path(document["report"]).exists()
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")

@@ -62,6 +62,7 @@ def test_an_image_has_one_label_map_whatever_its_format(tmp_path: Path) -> None:
     (tmp_path / "overlays").mkdir()
     (tmp_path / "overlays" / "a.png").write_bytes(b"of the first call")
     (tmp_path / "b.png").write_bytes(b"of nobody knows whom")
+    ResultsFolder(tmp_path, ["a"])  # killed
     results(tmp_path, ".tiff", a=1)
     assert sorted(path.name for path in tmp_path.glob("a.*")) == ["a.tiff"]
     assert not (tmp_path / "overlays" / "a.png").exists()
@@ -76,6 +77,29 @@ def test_columns_that_only_some_images_have(tmp_path: Path) -> None:
     results(tmp_path, b=1)
     assert [row["area_um2"] for row in read(tmp_path, TABLE)] == ["3.5", ""]
     assert [row["distance"] for row in read(tmp_path, IMAGES_TABLE)] == ["0.7", ""]
+
+
+def test_two_calls_at_once_keep_each_others_rows(tmp_path: Path) -> None:
+    first = ResultsFolder(tmp_path, ["a"])
+    (tmp_path / "a.png").write_bytes(b"labels")
+    results(tmp_path, b=2)
+    first.finish(objects("a", 1), [{"image": "a", "n_objects": 1, "foreground": 0.5}])
+    assert [row["image"] for row in read(tmp_path, IMAGES_TABLE)] == ["b", "a"]
+    assert [row["image"] for row in read(tmp_path, TABLE)] == ["b", "b", "a"]
+
+
+def test_names_with_blanks_and_columns_that_somebody_added(tmp_path: Path) -> None:
+    results(tmp_path, **{" a ": 1})
+    lines = (tmp_path / TABLE).read_text().splitlines()
+    (tmp_path / TABLE).write_text(f"{lines[0]},note\n{lines[1]},looked at\n")
+    results(tmp_path, b=1)
+    assert [(row["image"], row["note"]) for row in read(tmp_path, TABLE)] == [(" a ", "looked at"), ("b", "")]
+
+
+def test_a_table_that_is_no_text_stays(tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"objects.csv: cannot be read .* would be overwritten"):
+        ResultsFolder(tmp_path, ["a"])
 
 
 @pytest.mark.parametrize("table", [TABLE, IMAGES_TABLE])

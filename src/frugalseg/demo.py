@@ -107,9 +107,11 @@ def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS, executo
     clock.lap("data")
     config = TrainConfig(steps=steps, patch_px=PATCH_PX, validate_every=max(1, steps // 4), seed=SEED)
     with open_executor(executor) as workers:
-        rounds = [_play_round(out, project, dataset, roles, config, workers, clock) for _ in range(N_ROUNDS)]
+        rounds = [_play_round(out, project, dataset, roles, config, workers, clock)]
+        while len(rounds) < N_ROUNDS and project.pool():  # of three images nothing is left to ask for
+            rounds.append(_play_round(out, project, dataset, roles, config, workers, clock))
     samples = [load_sample(dataset, sample) for sample in roles.test]
-    model = round_folder(project.folder, N_ROUNDS - 1) / ENSEMBLE
+    model = round_folder(project.folder, len(rounds) - 1) / ENSEMBLE
     results = _predict(out, model, dataset, roles.test, samples)
     clock.lap("prediction")
     pooled = pool([result.scores for result in results])

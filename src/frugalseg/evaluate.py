@@ -273,6 +273,7 @@ def _read_classes(path: Path, stem_of: Mapping[str, str], problems: list[Problem
     if not set(_CLASS_COLUMNS) <= set(columns):
         return None
     classes: Classes = {}
+    known = stem_of.keys() | set(stem_of.values())
     for row in rows:
         values = dict(zip(columns, row, strict=False))
         image, label, name = (values.get(column, "") for column in _CLASS_COLUMNS)
@@ -280,7 +281,7 @@ def _read_classes(path: Path, stem_of: Mapping[str, str], problems: list[Problem
         if number is None:
             problems.append(Problem(str(path), f"label {label!r} of {image} is not a number"))
         elif name:
-            stem = tabled_name(image, stem_of.keys() | set(stem_of.values()))
+            stem = tabled_name(image, known)
             classes.setdefault(stem_of.get(stem, stem), {})[number] = name
     return classes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.atomic import write_json
-from frugalseg.errors import InputError
+from frugalseg.errors import InputError, Problem
 from frugalseg.familiarity import Familiarity
 from frugalseg.instances import InstanceSettings
 from frugalseg.quant import QuantSpec
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 CARD = "model.json"
 WEIGHTS = "model.safetensors"
 FORMAT = 1
+
+MAX_RATIO = 16.0
+"""Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
 
 MEAN, DIVISOR = 127.0, 128.0
 """Networks get (colour - MEAN) / DIVISOR, colours 0-255: as EfficientNet-Lite was trained; the same for all."""
@@ -94,6 +97,47 @@ def read_familiarity(document: dict[str, Any]) -> Familiarity:
 def read_stain(document: dict[str, Any]) -> Stain:
     """What ``dataclasses.asdict`` gave and JSON brought back; ``ValueError`` or ``TypeError`` for anything else."""
     return Stain(tuple(map(float, document["level"])), tuple(map(float, document["spread"])))
+
+
+def check_sizes(
+    card: ModelCard,
+    files: Sequence[Path],
+    sizes: Sequence[float | None],
+    given: float | None = None,
+    *,
+    flag: bool = True,
+) -> None:
+    """Refuse pixel sizes so far from the training images' that they cannot be right; a given one is named once.
+
+    Parameters
+    ----------
+    card
+        Knows the training images' size.
+    files, sizes
+        What the images' files say, in µm.
+    given
+        A size that somebody gave for all of them.
+    flag
+        Whether there is a flag with which to give one.
+
+    Raises
+    ------
+    InputError
+        Names every image, or the flag.
+    """
+    named = [("--pixel-size", given)] if given else list(zip(map(str, files), sizes, strict=True))
+    remedy = " (--pixel-size UM corrects it)" if flag and not given else ""
+    problems = [
+        Problem(
+            where,
+            f"pixels of {size:g} µm, the training images had {card.pixel_size_um:g} µm:"
+            f" more than {MAX_RATIO:g} times apart{remedy}",
+        )
+        for where, size in named
+        if size and card.pixel_size_um and not 1 / MAX_RATIO <= size / card.pixel_size_um <= MAX_RATIO
+    ]
+    if problems:
+        raise InputError.of(problems)
 
 
 def check_members(paths: Sequence[Path], cards: Sequence[ModelCard]) -> None:

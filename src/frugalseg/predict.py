@@ -27,7 +27,7 @@ from frugalseg.images import (
     write_label_map,
 )
 from frugalseg.images.inputs import find_images as find_images
-from frugalseg.model_files import ModelCard, check_members, joint_card
+from frugalseg.model_files import ModelCard, check_members, check_sizes, joint_card
 from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.results_folder import OVERLAYS, PROBABILITIES, ResultsFolder
@@ -36,9 +36,6 @@ from frugalseg.segmentation import Segmented, resize_image, segment
 log = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
-
-MAX_RATIO = 16.0
-"""Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
 
 N_NAMED = 3
 """Images that a warning names."""
@@ -262,22 +259,6 @@ def warn_of_unlike(summaries: Sequence[dict[str, Any]]) -> None:
         more = f" and {len(strange) - N_NAMED} more" if len(strange) > N_NAMED else ""
         log.warning("%d of %d images look unlike the training images, look at their results: %s%s",
                     len(strange), len(summaries), ", ".join(strange[:N_NAMED]), more)  # fmt: skip
-
-
-def check_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None], given: float | None) -> None:
-    """Refuse pixel sizes so far from the training images' that they cannot be right; a given one is named once."""
-    named = [("--pixel-size", given)] if given else list(zip(map(str, files), sizes, strict=True))
-    problems = [
-        Problem(
-            where,
-            f"pixels of {size:g} µm, the training images had {card.pixel_size_um:g} µm:"
-            f" more than {MAX_RATIO:g} times apart" + ("" if given else " (--pixel-size UM corrects it)"),
-        )
-        for where, size in named
-        if size and card.pixel_size_um and not 1 / MAX_RATIO <= size / card.pixel_size_um <= MAX_RATIO
-    ]
-    if problems:
-        raise InputError.of(problems)
 
 
 def _write(outputs: Outputs, name: str, image: Any, found: Segmented) -> list[Path]:

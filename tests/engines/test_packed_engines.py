@@ -240,3 +240,15 @@ def test_a_signal_after_an_engine_went_in_another_thread_ends_nothing(model: tup
     )
     told = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
     assert (told.returncode, told.stdout.strip()) == (0, "[1]"), told.stderr
+
+
+def test_threads_that_the_environment_asks_for(monkeypatch):
+    """Both engines get them; a number that was given is kept."""
+    pytest.importorskip("onnxruntime", reason="frugalseg[onnxruntime] is not installed")
+    artifact = packed_net(settled_net("lite"), "lite")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for given, found in ((0, 1), (2, 2)):
+        (engine,) = packed_engines(artifact, "net", engine="openvino", precision="fp32", threads=given)
+        assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == found
+        (engine,) = packed_engines(artifact, "net", engine="onnxruntime", precision="fp32", threads=given)
+        assert engine._session.get_session_options().intra_op_num_threads == found

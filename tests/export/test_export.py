@@ -22,6 +22,8 @@ from PIL import Image
 from frugalseg.artifact import read_artifact
 from frugalseg.cli import main
 from frugalseg.engines.cache import CACHE_VARIABLE
+from frugalseg.errors import InputError
+from frugalseg.export.calibration import calibration_images
 from frugalseg.images import write_image
 from frugalseg.model_files import read_card
 from frugalseg.nets import SegmentationNet, unet
@@ -120,6 +122,18 @@ class TestPacked:
         told = capsys.readouterr().out
         assert "[/link] [bold]mine[/bold]" in told
         assert "\x1b[2J" not in told
+
+    def test_calibration_sees_images_at_the_scale_of_their_pixels(self, packed: Path, tmp_path: Path) -> None:
+        artifact = read_artifact(packed)
+        artifact = dataclasses.replace(
+            artifact, card=dataclasses.replace(artifact.card, scale=0.5, pixel_size_um=0.5, stain=None)
+        )
+        write_image(tmp_path / "finer.png", image(256, 384, 0), pixel_size_um=0.25)
+        (found,) = calibration_images(tmp_path, artifact, tmp_path)
+        assert found.shape == (64, 96, 3)
+        write_image(tmp_path / "wrong.png", image(256, 384, 0), pixel_size_um=9.9)
+        with pytest.raises(InputError, match=r"more than 16 times apart$"):
+            calibration_images(tmp_path, artifact, tmp_path)
 
     @pytest.mark.parametrize("precision", ["auto", "int8", "fp32"])
     def test_predict_imports_no_torch(self, packed: Path, images: Path, tmp_path: Path, precision: str) -> None:

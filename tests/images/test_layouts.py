@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from frugalseg.errors import InputError
-from frugalseg.images import IMAGE_SUFFIXES, image_stem, is_mask_name, load_sample, open_dataset
+from frugalseg.images import (
+    IMAGE_SUFFIXES,
+    image_stem,
+    is_mask_name,
+    load_sample,
+    open_dataset,
+    write_image,
+    write_label_map,
+)
 
 from .builders import HEIGHT, WIDTH, colours, save, two_objects
 
@@ -315,3 +323,27 @@ def test_names():
         True
     ] * 4
     assert [is_mask_name(name) for name in ("x.png", "masks.png", "_anno.png", "x_annotated.png")] == [False] * 4
+
+
+def test_names_in_tables_with_and_without_suffix(tmp_path):
+    """A name is taken as it stands where an image has it, and without the suffix of an image else."""
+    for name in ("s1", "s1.tif", "a"):
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((8, 9, 3), np.uint8))
+        write_label_map(tmp_path / "masks" / f"{name}.png", np.ones((8, 9), np.int32))
+    groups = tmp_path / "groups.csv"
+    groups.write_text("image,group\ns1,A\ns1.tif,B\na.png,C\ns1.2,D\n")
+    assert {each.name: each.group for each in open_dataset(tmp_path, groups=groups).samples} == {
+        "s1": "A", "s1.tif": "B", "a": "C",
+    }  # fmt: skip
+    (tmp_path / "classes.csv").write_text("image,label,class\ns1,1,round\ns1.tif,1,long\na.png,1,round\n")
+    table = open_dataset(tmp_path).object_table
+    assert table == {"s1": {1: 1}, "s1.tif": {1: 0}, "a": {1: 1}}
+
+
+@pytest.mark.parametrize(("other", "common"), [(0.5025, 0.50125), (0.51, None)])
+def test_pixel_sizes_that_differ_by_a_measurement_are_one(tmp_path, other, common):
+    for name, size in (("a", 0.5), ("b", other)):
+        write_image(tmp_path / f"{name}.png", np.zeros((8, 9, 3), np.uint8), pixel_size_um=size)
+    found = open_dataset(tmp_path)
+    assert found.pixel_size_um == pytest.approx(common, rel=1e-3)
+    assert any("pixel sizes differ" in note for note in found.notes) == (common is None)

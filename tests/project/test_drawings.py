@@ -236,6 +236,18 @@ def test_only_the_window_is_drawn_on(project: Project, a: int) -> None:
     assert version.window == (4, 4, 10, 10)
 
 
+def test_numbers_stay_while_somebody_draws(project: Project, a: int) -> None:
+    """The page goes on with its own, however large, after a version was made."""
+    drawings = Drawings(project)
+    drawings.draw(a, "e0.0", square("s1", (2, 2, 6, 6), 9_000_000))
+    _, state = drawings.keep(a, "e0.1", "timer")
+    drawings.draw(a, state.edit, square("s2", (8, 2, 2, 6), 9_000_000))
+    version, _ = drawings.keep(a, "v1.1", "submit", complete=True)
+    assert version is not None
+    assert version.n_objects == 1
+    assert np.unique(project.labels(version)).tolist() == [0, 9_000_000]
+
+
 def test_all_windows_of_one_ask_can_be_drawn_on(project: Project, a: int) -> None:
     from frugalseg.project import Reason
 

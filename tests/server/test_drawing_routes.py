@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
+from frugalseg.errors import StorageError
 from frugalseg.images import write_image, write_label_map
-from frugalseg.project import Project, Reason
+from frugalseg.project import JobQueue, Project, Reason
 from frugalseg.project.round_files import prediction_file, proposal_file, uncertainty_file
 
 from .builders import HEIGHT, WIDTH, make_client, picture, stroke
@@ -259,3 +260,17 @@ def test_masks_are_no_images_to_annotate(client: TestClient, project: Project) -
     assert refused.status_code == 422
     assert "is named as the mask of an image; 'frugalseg import' takes masks" in refused.text
     assert len(project.images()) == 2
+
+
+def test_uploads_and_jobs_while_the_database_is_in_use(
+    client: TestClient, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*args: object) -> None:
+        raise StorageError("project.sqlite", "is in use by another process for too long; try again")
+
+    stream = io.BytesIO()
+    Pillow.fromarray(picture(1, 40, 50)).save(stream, "PNG")
+    monkeypatch.setattr(Project, "add_images", busy)
+    assert client.post("/api/uploads?name=x.png", content=stream.getvalue()).status_code == 503
+    monkeypatch.setattr(JobQueue, "get", busy)
+    assert client.post("/api/jobs/1/cancel").status_code == 503

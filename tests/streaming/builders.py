@@ -50,13 +50,13 @@ def field(height, width, seed, coarseness=6, level=0.5):
     return np.stack([front, border, rng.integers(0, 256, (height, width))], axis=2).astype(np.uint8)
 
 
-def stream(image, folder, settings, *, core_px, cut_px=4096, n_classes=1, frame=None, batch=1):
+def stream(image, folder, settings, *, core_px, cut_px=4096, n_classes=1, frame=None, batch=1, tissue=None):
     """Everything up to the objects, without the outputs: the plan, the components, and the objects."""
     engine = HalfPrecision(n_classes)
     height, width = image.shape[:2]
     plan = make_plan(
         slide_width=width, slide_height=height, width=width, height=height, stride=engine.stride, halo_px=8,
-        core_px=core_px, cut_px=cut_px, frame=frame, batch=batch,
+        core_px=core_px, cut_px=cut_px, frame=frame, batch=batch, tissue=tissue,
     )  # fmt: skip
     store = ArrayStore(folder, cache_bytes=2**26)
     run_network([engine], SlideView(ArraySlide(image), 1.0), plan, store, threshold=settings.threshold, clock=Clock())

@@ -21,6 +21,7 @@ from frugalseg.images import write_image
 from frugalseg.instances import InstanceSettings
 from frugalseg.segmentation import segment
 from frugalseg.slides import ArraySlide
+from frugalseg.stain import Stain
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
 from frugalseg.streaming.tissue import tissue_of
@@ -264,6 +265,34 @@ def test_other_settings_are_refused(whole, tmp_path):
         segment_slide(
             [DarknessEngine()], CARD, ArraySlide(other[:-9], 0.5), "x", tmp_path, StreamSettings(), resume=True
         )
+
+
+def test_another_stain_is_another_setting(whole, tmp_path):
+    matched = dataclasses.replace(CARD, stain=Stain((0.2, 0.3, 0.2), (0.6, 0.6, 0.6)))
+
+    def stop(stage, done, total):
+        if stage == "stitching":
+            raise StoppedHere
+
+    def go(card, **more):
+        slide = ArraySlide(whole[0], 0.5)
+        return segment_slide([DarknessEngine()], card, slide, "x", tmp_path, StreamSettings(workers=1), **more)
+
+    with pytest.raises(StoppedHere):
+        go(matched, report=stop)
+    with pytest.raises(InputError, match=r"other settings \(stain\)"):
+        go(CARD, resume=True)
+
+
+def test_outputs_of_an_earlier_run_do_not_stay_beside_new_ones(whole, tmp_path):
+    """They would have other objects under the same numbers."""
+    folder = shutil.copytree(whole[2], tmp_path / "copy")
+    (folder / "x.notes.txt").write_text("mine")
+    summary = run(whole[0], folder, StreamSettings(workers=1, formats=("geojson",)))
+    assert summary["n_objects"] == whole[3]["n_objects"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "x.geojson.gz", "x.notes.txt", "x.summary.json", "x.timing.json",
+    ]  # fmt: skip
 
 
 def test_region_gives_what_the_slide_gives_there(whole, tmp_path):

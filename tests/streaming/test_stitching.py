@@ -80,6 +80,42 @@ def test_streaming_equals_the_whole(tmp_path_factory, size, seed, core, coarsene
     SEAMS.append(2 * rows * columns - rows - columns)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    core=st.sampled_from([8, 16, 24]),
+    shape=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    share=st.floats(0.1, 0.9),
+    min_area=st.sampled_from([0, 5]),
+)
+def test_glass_between_tissue(tmp_path_factory, seed, core, shape, share, min_area):
+    """Tiles that are left out are background, also where a component's box reaches over them."""
+    image = field(90, 110, seed)
+    tissue = np.random.default_rng(seed).random(shape) < share
+    tissue[0, 0] = True
+    how = InstanceSettings(min_area=min_area)
+    folder = tmp_path_factory.mktemp("store")
+    plan, _, found = stream(image, folder, how, core_px=core, tissue=tissue)
+    seen = np.zeros_like(image)
+    for kept in plan.kept:
+        place = kept.within(Rect(0, 0, plan.width, plan.height))
+        seen[place] = image[place]
+    labels, twice = painted(plan, found)
+    assert not twice
+    whole = segment([HalfPrecision()], seen, scale=1.0, settings=how)
+    np.testing.assert_array_equal(in_reading_order(labels), whole.labels)
+
+
+def test_a_component_whose_box_reaches_over_glass(tmp_path):
+    """Two objects, one on either side of a corner: the tiles beside them hold glass and are not run."""
+    image = np.zeros((32, 32, 3), dtype=np.uint8)
+    image[4:16, 4:16, 0] = image[16:28, 16:28, 0] = 255
+    plan, components, found = stream(image, tmp_path, InstanceSettings(), core_px=16, tissue=np.eye(2, dtype=bool))
+    assert len(plan.tiles) == 2
+    assert components.boxes.tolist() == [[4, 4, 28, 28]]
+    assert sum(map(len, found)) == 1
+
+
 def test_these_were_more_than_a_thousand_seams():
     if not SEAMS:
         pytest.skip("the property was not run")

@@ -171,6 +171,15 @@ def test_a_pattern_that_fits_no_layer_leaves_nothing(source: Path, tmp_path: Pat
     quantize_run(source, phase("twn", steps=0), tmp_path / "run")
 
 
+def test_a_phase_need_not_run_where_its_source_did(source: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(source, tmp_path / "source"))
+    document = json.loads((run / "config.json").read_text())
+    document["config"]["device"] = "cuda"
+    (run / "config.json").write_text(json.dumps(document))
+    quantize_run(run, phase("twn", steps=1), tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
 def test_errors_are_measured_against_the_very_source(source: Path, data: Path, tmp_path: Path) -> None:
     own = Path(shutil.copytree(source, tmp_path / "own"))
     quantize_run(own, phase("twn", steps=0), tmp_path / "run")

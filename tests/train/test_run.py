@@ -281,3 +281,21 @@ class TestLock:
         assert [str(error) for error in raised] == [
             f"{tmp_path / 'run'}: is not empty; go on with it with --resume, or choose another folder"
         ]
+
+
+def test_what_the_data_lack_is_told(
+    glands: Path, tiny: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the images that are trained on; groups where images are held out."""
+    data = Path(shutil.copytree(glands, tmp_path / "data"))
+    (data / "groups.csv").unlink(missing_ok=True)
+    (data / "Grade.csv").unlink(missing_ok=True)
+    masks = sorted(data.glob("train_*_anno.png"))
+    masks[0].unlink()
+    for path in data.glob("test*_anno.png"):
+        path.unlink()
+    train(dataclasses.replace(tiny, steps=1, validation=0.0), data, tmp_path / "all")
+    assert "1 image without a mask" in caplog.text
+    assert "no groups" not in caplog.text
+    train(dataclasses.replace(tiny, steps=1, validation=0.5), data, tmp_path / "some")
+    assert "no groups: validation splits by image" in caplog.text

@@ -16,10 +16,12 @@ from narrow_nets import narrow_unet
 from frugalseg.cli import main
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.images import write_image
+from frugalseg.instances import InstanceSettings
 from frugalseg.losses import imitation_loss
+from frugalseg.model_files import ModelCard
 from frugalseg.synthetic import write_synthetic_dataset
 from frugalseg.train import TrainConfig
-from frugalseg.train.lesson import Lesson
+from frugalseg.train.lesson import Lesson, prepare_unlabelled
 from frugalseg.train.loop import InterruptedTrainingError
 from frugalseg.train.quantize_config import QuantizeConfig
 from frugalseg.train.quantized import quantize_run
@@ -155,3 +157,14 @@ def test_what_cannot_be_learnt_from(
         assert main(["quantize", str(student), "--out", str(tmp_path / "never"), *flags]) == 2
         assert "means nothing without --teacher" in capsys.readouterr().err
     assert not (tmp_path / "never").exists()
+
+
+def test_unlabelled_images_are_seen_at_the_scale_of_their_pixels(tmp_path: Path) -> None:
+    card = ModelCard("unet", ("gland",), 0.5, 0.5, 60.0, InstanceSettings())
+    for name, size in (("same", 0.5), ("finer", 0.25), ("unknown", None)):
+        write_image(tmp_path / f"{name}.png", np.zeros((80, 120, 3), np.uint8), pixel_size_um=size)
+    found = {each.name: each.image.shape[:2] for each in prepare_unlabelled(Lesson((), tmp_path), card)}
+    assert found == {"same": (40, 60), "finer": (20, 30), "unknown": (40, 60)}
+    write_image(tmp_path / "wrong.png", np.zeros((80, 120, 3), np.uint8), pixel_size_um=9.9)
+    with pytest.raises(InputError, match=r"wrong.png: pixels of 9.9 µm, the training images had 0.5 µm: more than 16"):
+        prepare_unlabelled(Lesson((), tmp_path), card)

@@ -88,7 +88,7 @@ def run_slides(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from frugalseg.predict import check_sizes
+    from frugalseg.model_files import check_sizes
     from frugalseg.streaming.files import segment_slides
     from frugalseg.streaming.work import files_key
 

@@ -265,10 +265,8 @@ def _documentation(artifact: Artifact) -> str:
     if settings.rejector is not None:
         judged = "the others are judged by the rejector in rdf.yaml's config"
     else:
-        judged = (
-            f"so are objects below {DOUBTED * settings.min_area:g} square pixels whose mean foreground probability is"
-            f" below {settings.min_confidence:g}"
-        )
+        small = f" below {DOUBTED * settings.min_area:g} square pixels" if settings.min_area else ""
+        judged = f"so are objects{small} whose mean foreground probability is below {settings.min_confidence:g}"
     return f"""# {card.net} for {classes}
 
 Trained and packed with frugalseg {__version__}. The network gets colours at {size}: images like the training images are

@@ -18,6 +18,7 @@ from frugalseg.errors import InputError
 from frugalseg.images import is_image_name, is_mask_name, load_sample, read_image
 from frugalseg.images.headers import read_header
 from frugalseg.instances import foreground
+from frugalseg.model_files import check_sizes
 from frugalseg.segmentation import network_image
 from frugalseg.train.folder import read_config
 from frugalseg.train.plan import named
@@ -83,7 +84,9 @@ def calibration_images(run: Path, artifact: Artifact, folder: Path | None = None
         if not files:
             raise InputError(folder, "holds no image to calibrate on")
         files = _spread(files)
-        scales = [artifact.card.scale_for(read_header(path).pixel_size_um) for path in files]
+        sizes = [read_header(path).pixel_size_um for path in files]
+        check_sizes(artifact.card, files, sizes, flag=False)
+        scales = map(artifact.card.scale_for, sizes)
         sized = [(read_image(path), scale) for path, scale in zip(files, scales, strict=True)]
     else:
         dataset = reopen_data(run)

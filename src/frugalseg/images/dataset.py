@@ -33,6 +33,9 @@ LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
 GLAS_PIXEL_UM = 0.62
 """Pixel size of the GlaS images (20x, the challenge's page)."""
 
+NO_GROUPS = "no groups: validation splits by image, so images of one patient may lie on both sides (--groups FILE.csv)"
+"""What is noted of data without groups."""
+
 SAME_SIZE = 0.01
 """Pixel sizes no further apart, as a share of the smaller, are taken for one that was measured with an error."""
 
@@ -218,9 +221,7 @@ def _notes(dataset: Dataset) -> list[str]:
         without = [sample.name for sample in dataset.unlabelled]
         notes.append(f"{_count(without, 'image')} without a mask, not used in training: {_few(without)}")
     if len(dataset.labelled) > 1 and not dataset.grouped:
-        notes.append(
-            "no groups: validation splits by image, so images of one patient may lie on both sides (--groups FILE.csv)"
-        )
+        notes.append(NO_GROUPS)
     if len({(sample.subset, sample.name) for sample in dataset.samples}) > len({s.name for s in dataset.samples}):
         notes.append("images of different subsets have the same name; open one subset at a time to predict them")
     return notes

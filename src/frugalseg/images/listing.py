@@ -60,6 +60,12 @@ def write_listing(folder: Path, dataset: Dataset, samples: Sequence[Sample]) -> 
     write_json(folder / LISTING, document)
 
 
+def listed_whole_objects(folder: Path) -> bool | None:
+    """Whether a list that is there says that its labels are whole objects; None where there is none."""
+    path = folder / LISTING
+    return json.loads(path.read_bytes()).get("whole_objects") is True if path.is_file() else None
+
+
 def _as_entry(folder: Path, sample: Sample) -> dict[str, Any]:
     return {
         "name": sample.name,

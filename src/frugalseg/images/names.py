@@ -48,10 +48,7 @@ def masked_stem(path: str | PurePath) -> str:
 
 def tabled_name(text: str, known: Container[str]) -> str:
     """The name of the image that a table calls `text`, with its suffix or without; `known` are the images' names."""
-    without = image_stem(text)
-    if text in known or (without not in known and not is_image_name(text)):
-        return text
-    return without
+    return text if text in known or not is_image_name(text) else image_stem(text)
 
 
 def shown(root: Path, path: Path) -> str:

@@ -52,13 +52,15 @@ def make_drawing(
     window: Window | None,
     object_classes: Mapping[int, int],
     n_classes: int,
+    renumber: bool = True,
 ) -> Drawing:
     """Judge a label map for an image, and turn it into what is stored.
 
     Notes
     -----
-    The number 65535 is taken by what is not annotated. An object of that number gets one above the highest. Objects are
-    numbered anew, in the same order, where their numbers leave none for objects that will be drawn.
+    The number 65535 is taken by what is not annotated. An object of that number gets one above the highest. With
+    `renumber` objects are numbered anew, in the same order, where their numbers leave none for objects that will be
+    drawn; while somebody draws they are not, since the page goes on with its numbers.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def make_drawing(
     stored = labels.astype(np.int64)
     present = set(np.unique(stored[stored > 0]).tolist())
     classes = {label: object_classes.get(label, 0) for label in present} if n_classes > 1 else {}
-    if present and max(present) > LARGEST_LABEL // 2:  # the page could not draw another object
+    if renumber and present and max(present) > LARGEST_LABEL // 2:  # the page could not draw another object
         old = np.array(sorted(present))
         stored = np.where(stored > 0, np.searchsorted(old, stored) + 1, stored)
         classes = {place: classes[label] for place, label in enumerate(old.tolist(), start=1) if label in classes}

@@ -252,6 +252,7 @@ class Drawings:
             window=window,
             object_classes=classes,
             n_classes=len(self._project.class_names),
+            renumber=False,
         )
         columns = masks.write_version(self._store, draft.image, drawing)
         try:

@@ -46,7 +46,7 @@ _REASONS = {
     "SQLITE_CANTOPEN": "cannot be opened",
     "SQLITE_IOERR": "cannot be read or written (disk error)",
 }
-_LASTING = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+_LASTING = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 """What is no better when it is tried again."""
 
 
@@ -79,9 +79,9 @@ class Store:
         Raises
         ------
         InputError
-            The database is damaged.
+            The database is damaged, or cannot be written.
         StorageError
-            It cannot be written, or is held by another process for too long.
+            The disk is full or fails, or another process holds the database for too long.
         """
         with explained(self.database), Session(self._writer) as session, session.begin():
             yield session

@@ -19,6 +19,7 @@ from frugalseg.errors import ConfigError, InputError, Problem, StoppedError
 from frugalseg.executors import Executor
 from frugalseg.export import export_model
 from frugalseg.images import Dataset, Sample, load_sample, write_label_map, write_listing
+from frugalseg.images.listing import listed_whole_objects
 from frugalseg.locking import training_lock
 from frugalseg.metrics import ImageScores, interval, pool, score_image
 from frugalseg.model_files import CARD
@@ -28,6 +29,7 @@ from frugalseg.project.round_files import prediction_file, round_folder
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.segmentation import segment
 from frugalseg.train.config import TrainConfig
+from frugalseg.train.folder import PLACES
 from frugalseg.train.plan import check_batches, choose_place
 from frugalseg.train.weights import check_start, describe_source
 
@@ -138,7 +140,9 @@ def _begin_or_go_on(
         log.info("round %d: going on", interrupted.number)
         images = [_as_of(project, name, version) for name, version in sorted(interrupted.labelled.items())]
         try:
-            return interrupted, *_prepare_data(project, images, config)
+            dataset, config = _prepare_data(project, images, config)
+            begun = listed_whole_objects(round_folder(project.folder, interrupted.number) / "data")
+            return interrupted, dataclasses.replace(dataset, whole_objects=begun is not False), config
         except InputError as error:
             way_out = (
                 f"began with this; put it back, or 'frugalseg train {project.folder} --abandon' gives the round up"
@@ -174,7 +178,7 @@ def _settings(
 def _check_same(current: Round, settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         before = current.settings.get(name, value)  # a round of a version without the setting goes on with it
-        if before != value and name != "threads":
+        if before != value and name not in PLACES:
             raise ConfigError(
                 name, f"is {value}, but the interrupted round {current.number} has {before}; use the same, or --abandon"
             )

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
-from frugalseg.errors import InputError
+from frugalseg.errors import InputError, StorageError
 from frugalseg.server.context import Context
 from frugalseg.server.documents import Document, job_document, jobs_document
 from frugalseg.server.events import event_stream
@@ -50,6 +50,8 @@ def job_routes(context: Context) -> APIRouter:
     def _known(job_id: int) -> None:
         try:
             queue.get(job_id)
+        except StorageError:
+            raise
         except InputError as error:
             raise UnknownJobError(f"job {job_id}", "is not in this project") from error
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from frugalseg.errors import InputError, Problem
+from frugalseg.errors import InputError, Problem, StorageError
 from frugalseg.images import is_image_name, is_mask_name
 from frugalseg.project import SlideSettings, check_slides, divide_folder
 from frugalseg.server.context import Context
@@ -88,6 +88,8 @@ def _add(context: Context, name: str, content: bytes) -> Document:
                 added = context.project.add_slides(check_slides(slides, SlideSettings()), None)
             else:
                 added = context.project.add_images([path])
+        except StorageError:
+            raise
         except InputError as error:
             raise InputError.of(Problem(name, each.reason.replace(folder, "")) for each in error.problems) from None
         except OSError as error:

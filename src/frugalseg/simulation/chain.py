@@ -126,7 +126,8 @@ class _Player:
     def _folder(self, number: int, shared: bool) -> Path:
         contender = self.chain.contender
         name = START if shared or contender is None else contender.name.replace(":", "-")
-        return self.chain.work / f"seed-{self.chain.seed}" / name / f"budget-{self.counts[number]}"
+        kind = "{data}-{settings}".format(**self.chain.common)  # networks of other settings are none of these
+        return self.chain.work / kind / f"seed-{self.chain.seed}" / name / f"budget-{self.counts[number]}"
 
     def _network(self, names: Sequence[str], number: int, shared: bool) -> Path:
         """The network trained on these images, from the same first weights for every strategy of the seed."""

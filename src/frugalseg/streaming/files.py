@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.engines import Engine
-from frugalseg.errors import ConfigError, InputError, Problem
+from frugalseg.errors import ConfigError, InputError, Problem, TaskError
 from frugalseg.images import image_stem
 from frugalseg.model_files import ModelCard
 from frugalseg.slides import Slide, is_slide, open_slide
@@ -137,6 +137,8 @@ def segment_slides(
             raise
         except InputError as error:
             problems += error.problems
+        except TaskError as error:
+            problems += error.problems or (Problem(str(path), str(error)),)
     return summaries, InputError.of(problems) if problems else None
 
 

@@ -148,6 +148,10 @@ class SlidePlan:
             min(kept.bottom + -kept.bottom % self.stride + self.halo_px, bottom),
         )
 
+    def runs(self, tile: Tile) -> bool:
+        """Whether a tile is run; the others hold nothing but glass."""
+        return tile in self._kept_of
+
     def kept_of(self, tile: Tile) -> Rect:
         """The part of a tile that is run and kept."""
         return self._kept_of[tile]
@@ -180,7 +184,7 @@ class SlidePlan:
         )
 
     def tiles_of(self, window: Rect) -> Iterator[Tile]:
-        """Places of the grid that a window touches, whether or not their tiles are run."""
+        """Places of the grid that a window touches, whether or not their tiles :meth:`are run <runs>`."""
         inside = window.overlap(Rect(0, 0, self.width, self.height))
         if inside.empty:
             return

@@ -175,7 +175,7 @@ def window_maps(plan: SlidePlan, store: ArrayStore, window: Rect) -> Probability
         A tile of the plan is gone, or damaged.
     """
     result: ProbabilityMap | None = None
-    for tile in plan.tiles_of(window):
+    for tile in filter(plan.runs, plan.tiles_of(window)):
         arrays = store.get(tile.name)
         if arrays is None:
             raise _damaged(store, tile)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +127,7 @@ def segment_slide(
     with clock.span("label map"):
         paint(plan, index, work.objects, work.labels, advance=_counter(report, "label map", 0))
     found = Findings(name, out, slide, plan, size_um, card.class_names, index, work.objects, work.labels, work.tiles)
-    (out / f"{name}{SUMMARY}").unlink(missing_ok=True)  # of an earlier run, whose outputs are now replaced
+    _remove_earlier(out, name, settings.formats)
     _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
     summary |= compare_with_training(view, plan, card.familiarity)
@@ -139,13 +140,26 @@ def segment_slide(
 def _finished(work: WorkFolder, out: Path, name: str, made_for: dict[str, Any]) -> dict[str, Any] | None:
     """The summary of a complete run with these settings, if there is one."""
     done = written_summary(out, name)
-    if done is None or done["made_for"] != made_for or work.exists():
+    if done is None or {"stain": None, **done["made_for"]} != made_for or work.exists():
         return None
     if not all((out / f"{name}{OUTPUTS[each][0]}").exists() for each in made_for["formats"]):
         return None
     work.remove()  # a kill may have left some of it
     log.info("%s: nothing left to do", name)
     return done
+
+
+def _remove_earlier(out: Path, name: str, formats: Sequence[str]) -> None:
+    """Take away the summary of an earlier run, and those of its outputs that this one does not replace."""
+    if not (out / f"{name}{SUMMARY}").exists():
+        return
+    for suffix in (suffix for each, (suffix, _) in OUTPUTS.items() if each not in formats):
+        path = out / f"{name}{suffix}"
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    (out / f"{name}{SUMMARY}").unlink()
 
 
 def _write_outputs(found: Findings, formats: Sequence[str], clock: Clock, report: Report) -> None:
@@ -173,7 +187,7 @@ def _made_for(
         "skip_glass": settings.skip_glass,
         "batch": settings.batch,
         "formats": list(settings.formats),
-        **({} if card.stain is None else {"stain": [[*card.stain.level], [*card.stain.spread]]}),
+        "stain": None if card.stain is None else [[*card.stain.level], [*card.stain.spread]],
     }
 
 

@@ -173,7 +173,7 @@ def train_folds(
     if holds_files(out) and not (resume and (out / "fold-0" / CONFIG).exists()):
         raise InputError(out, "is not empty; choose another folder, or --resume a cross-validation")
     dataset = open_training_data(choice, config)
-    log_notes(dataset)
+    log_notes(dataset, divided=True)
     samples = dataset.labelled
     fold_paths = [out / f"fold-{index}" for index in range(n_folds)]
     splits = split_folds(samples, n_folds, seed=config.seed, groups=True)

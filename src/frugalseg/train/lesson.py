@@ -12,7 +12,7 @@ import numpy as np
 from frugalseg.arrays import UNKNOWN
 from frugalseg.errors import InputError
 from frugalseg.images import load_image, open_dataset
-from frugalseg.model_files import ModelCard, check_members
+from frugalseg.model_files import ModelCard, check_members, check_sizes
 from frugalseg.nets import SegmentationNet
 from frugalseg.segmentation import network_image
 from frugalseg.train.patches import PreparedImage
@@ -68,6 +68,8 @@ def prepare_unlabelled(lesson: Lesson, card: ModelCard) -> list[PreparedImage]:
     dataset = open_dataset(lesson.unlabelled)
     if not dataset.samples:
         raise InputError(dataset.root, "holds no image")
+    files, sizes = [each.image for each in dataset.samples], [each.pixel_size_um for each in dataset.samples]
+    check_sizes(card, files, sizes, flag=False)
     images = (
         network_image(load_image(sample), card.scale_for(sample.pixel_size_um), card.stain)
         for sample in dataset.samples

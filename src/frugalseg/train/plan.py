@@ -7,7 +7,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from frugalseg.images import (
     open_dataset,
     split_validation,
 )
+from frugalseg.images.dataset import NO_GROUPS
 from frugalseg.instances import InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.nets import NETS
@@ -99,17 +100,21 @@ def _groups_to_keep(groups: Path | None) -> str | None:
 
 def open_training_data(choice: DataChoice, config: TrainConfig) -> Dataset:
     """Open the data set, its subset ``train`` if it has one and no other is asked for."""
-    dataset = open_dataset(
-        choice.root,
-        subset=choice.subset,
-        groups=choice.groups,
-        ignore_value=choice.ignore_value,
-        pixel_size_um=config.pixel_size_um,
-    )
+
+    def opened(subset: str | None) -> Dataset:
+        return open_dataset(
+            choice.root,
+            subset=subset,
+            groups=choice.groups,
+            ignore_value=choice.ignore_value,
+            pixel_size_um=config.pixel_size_um,
+        )
+
+    dataset = opened(choice.subset)
     if choice.subset is None and dataset.training_subset is not None:
         left_out = ", ".join(f"{name} {count}" for name, count in dataset.subsets.items() if name != "train")
         log.info("training on the subset train; left out: %s", left_out)
-        dataset = replace(dataset, samples=tuple(sample for sample in dataset.samples if sample.subset == "train"))
+        dataset = opened(dataset.training_subset)  # what is common to its images, and what they lack
     if not dataset.labelled:
         raise InputError(choice.root, "has no annotated image to train on")
     check_names(dataset)
@@ -129,10 +134,11 @@ def check_names(dataset: Dataset) -> None:
         raise InputError(dataset.root, f"has {doubled[0]!r} in several subsets; choose one with --subset")
 
 
-def log_notes(dataset: Dataset) -> None:
-    """Warn of what the data lack, a line each: masks, groups, a common pixel size."""
+def log_notes(dataset: Dataset, *, divided: bool) -> None:
+    """Warn of what the data lack, a line each: masks, a common pixel size, and groups where images are held out."""
     for note in dataset.notes:
-        log.warning("%s", note)
+        if divided or note != NO_GROUPS:
+            log.warning("%s", note)
 
 
 def load_samples(dataset: Dataset, samples: Sequence[Sample]) -> list[LoadedSample]:

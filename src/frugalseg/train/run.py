@@ -118,9 +118,9 @@ def train(
     check_batches(config)
     place = choose_place(config)
     dataset = open_training_data(choice, config)
-    if split is None:
-        log_notes(dataset)
     chosen = choose_validation(dataset, config) if split is None else named(dataset, split)
+    if split is None:
+        log_notes(dataset, divided=bool(chosen[1]))
     loaded, held_out = load_samples(dataset, chosen[0]), load_samples(dataset, chosen[1])
     shown = loaded if described is None else load_samples(dataset, named(dataset, (described, ()))[0])
     card = build_card(dataset, shown, config)

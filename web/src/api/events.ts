@@ -9,7 +9,7 @@ export const progress = signal<ReadonlyMap<number, readonly ProgressRow[]>>(new 
 type Listener = (job: Job) => void;
 const finishedListeners = new Set<Listener>();
 
-/** Calls back once for each job that ends while the page is open. Returns what stops it. */
+/** Calls back once for each job that ends while the page is open, when the page is seen. Returns what stops it. */
 export function onJobFinished(listener: Listener): () => void {
   finishedListeners.add(listener);
   return () => finishedListeners.delete(listener);
@@ -17,12 +17,18 @@ export function onJobFinished(listener: Listener): () => void {
 
 const isOver = (job: Job): boolean => job.status !== "queued" && job.status !== "running";
 
+let heard = false;
+
 function takeJobs(rows: Job[]): void {
   const before = new Map(jobs.value.map((job) => [job.id, job]));
+  const first = !heard;
+  heard = true;
   jobs.value = rows;
+  if (first) return;
   for (const job of rows) {
     const old = before.get(job.id);
-    if (old && !isOver(old) && isOver(job)) finishedListeners.forEach((listener) => listener(job));
+    // One that is new may have begun and ended while the page was hidden.
+    if (isOver(job) && !(old && isOver(old))) finishedListeners.forEach((listener) => listener(job));
   }
 }
 
