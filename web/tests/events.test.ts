@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { jobs, listen } from "../src/api/events";
+import { jobs, listen, onJobFinished } from "../src/api/events";
 
 class Source extends EventTarget {
   static made: Source[] = [];
@@ -24,6 +24,8 @@ function show(seen: boolean): void {
 
 const open = (): Source[] => Source.made.filter((it) => !it.closed);
 
+const hear = (rows: object[]): boolean => open()[0]!.dispatchEvent(new MessageEvent("jobs", { data: JSON.stringify({ jobs: rows }) }));
+
 beforeEach(() => {
   Source.made = [];
   page.hidden = false;
@@ -38,6 +40,8 @@ afterEach(() => {
 });
 
 it("a hidden page holds no connection, and hears all again when it is seen", async () => {
+  const finished: number[] = [];
+  onJobFinished((job) => finished.push(job.id));
   listen();
   expect(open()).toHaveLength(1);
   show(false);
@@ -46,8 +50,15 @@ it("a hidden page holds no connection, and hears all again when it is seen", asy
   expect(Source.made).toHaveLength(1);
   show(true);
   expect(open()).toHaveLength(1);
-  open()[0]!.dispatchEvent(new MessageEvent("jobs", { data: JSON.stringify({ jobs: [{ id: 1, status: "running" }] }) }));
-  expect(jobs.value.map((it) => it.id)).toEqual([1]);
+  hear([{ id: 1, status: "running" }, { id: 2, status: "done" }]);
+  expect(jobs.value.map((it) => it.id)).toEqual([1, 2]);
+  expect(finished, "what was over before the page was opened").toEqual([]);
+
+  // What ended meanwhile is told, also what had not begun before.
+  show(false);
+  show(true);
+  hear([{ id: 1, status: "done" }, { id: 2, status: "done" }, { id: 3, status: "failed" }]);
+  expect(finished).toEqual([1, 3]);
 
   // A connection that broke is opened anew, but not by a page that was hidden meanwhile.
   open()[0]!.onerror!();
