@@ -235,7 +235,8 @@ def test_commands(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "groups.csv").write_text("image,group\ns,anna\nt,berta\na,anna\n")
+    (folder / "s.tif").rename(folder / "s.svs")
+    (tmp_path / "groups.csv").write_text("image,group\ns.svs,anna\nt,berta\na.png,anna\n")
     assert main(["init", "project", "--images", "data", "--window", "64", "--groups", "groups.csv"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "project: 2 slides added, 2 in all",
@@ -259,7 +260,7 @@ def test_commands(
     capsys.readouterr()
     assert main(["backup", "project", "all.zip"]) == 0
     assert "2 files outside the project" in capsys.readouterr().out
-    assert main(["init", "other", "--images", "data/s.tif", "--pixel-size", "0.01"]) == 2
+    assert main(["init", "other", "--images", "data/s.svs", "--pixel-size", "0.01"]) == 2
     assert "has pixels of 0.5 µm" in capsys.readouterr().err
     assert not Path("other").exists()
     (tmp_path / "more").mkdir()

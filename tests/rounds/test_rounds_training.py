@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -28,6 +29,7 @@ from frugalseg.metrics import pool, score_image
 from frugalseg.predict import load_model
 from frugalseg.project import Project
 from frugalseg.project.round_files import round_folder
+from frugalseg.rounds import training
 from frugalseg.rounds.data import annotated_dataset
 from frugalseg.rounds.training import train_round, validate
 from frugalseg.segmentation import segment
@@ -376,3 +378,18 @@ def test_a_pixel_size_beside_those_of_the_files_is_refused(
     with pytest.raises(ConfigError, match="pixel_size_um: is for images whose files tell none"):
         go(project, dataclasses.replace(tiny, pixel_size_um=2.0), floats)
     assert project.rounds() == ()
+
+
+def test_a_round_that_an_older_version_began_goes_on(ready: Project, tiny: TrainConfig, floats: EnsembleConfig) -> None:
+    """It took the pieces of an image's only label for objects; so does the rest of the round, at the same scale."""
+    (name, *_) = (image.name for image in ready.labelled())
+    image = ready.image(name)
+    labels = np.zeros((image.height, image.width), np.int32)
+    labels[2:20, 2:20] = labels[40:70, 40:70] = 1
+    ready.annotate(name, labels, complete=True, source="test")
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(training, "_prepare_data", functools.partial(training._prepare_data, whole_objects=False))
+        with pytest.raises(KeyboardInterrupt):
+            train_round(ready, tiny, floats, Breaking(1))
+    assert go(ready, dataclasses.replace(tiny, threads=2), floats).status == "trained"
+    torch.set_num_threads(1)

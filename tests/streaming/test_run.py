@@ -295,6 +295,18 @@ def test_outputs_of_an_earlier_run_do_not_stay_beside_new_ones(whole, tmp_path):
     ]  # fmt: skip
 
 
+def test_outputs_of_a_run_that_was_killed_do_not_stay_either(whole, tmp_path):
+    def stop(stage, done, total):
+        if stage == "outputs" and done == 2:
+            raise StoppedHere
+
+    with pytest.raises(StoppedHere):
+        run(whole[0], tmp_path, report=stop)
+    shutil.rmtree(tmp_path / "x.work")
+    run(whole[0], tmp_path, StreamSettings(workers=1, formats=("geojson",)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.geojson.gz", "x.summary.json", "x.timing.json"]
+
+
 def test_region_gives_what_the_slide_gives_there(whole, tmp_path):
     image, _, out, _ = whole
     summary = run(image, tmp_path, StreamSettings(workers=1, region=(500, 800, 500, 400)))

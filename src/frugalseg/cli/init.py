@@ -101,6 +101,9 @@ def judge_folder(
         raise InputError("--subset", f"is for data sets, and {images} holds whole slides")
     names = {image_stem(each) for each in (*slides, *pictures)}
     group_of = {} if groups in (None, "none") else read_groups(Path(groups), names)
+    for each in slides:  # a table may have a slide's name with its suffix, too
+        if each.name in group_of:
+            group_of.setdefault(image_stem(each), group_of[each.name])
     settings = SlideSettings(pixel_size_um) if window_px is None else SlideSettings(pixel_size_um, window_px)
     samples = [Sample(image_stem(each), each, None, "all", group=group_of.get(image_stem(each))) for each in pictures]
     checked = check_slides(slides, settings, group_of)

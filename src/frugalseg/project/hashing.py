@@ -11,6 +11,8 @@ SMALL_BYTES = 64 * 2**20
 _MIB = 2**20
 _PREFIX = "fp:"
 _DESCRIPTIONS = frozenset({".zattrs", ".zarray", ".zgroup", ".zmetadata"})
+_OF_DESKTOPS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What looking into a folder leaves there."""
 
 
 def sha256_of(path: Path) -> str:
@@ -36,7 +38,7 @@ def fingerprint(path: Path) -> str:
 
 def _fingerprint_of_folder(folder: Path) -> str:
     digest, total = hashlib.sha256(), 0
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+    for path in sorted(each for each in folder.rglob("*") if each.name not in _OF_DESKTOPS and each.is_file()):
         size = path.stat().st_size
         total += size
         digest.update(f"{path.relative_to(folder).as_posix()}\n{size}\n".encode())

@@ -140,9 +140,8 @@ def _begin_or_go_on(
         log.info("round %d: going on", interrupted.number)
         images = [_as_of(project, name, version) for name, version in sorted(interrupted.labelled.items())]
         try:
-            dataset, config = _prepare_data(project, images, config)
             begun = listed_whole_objects(round_folder(project.folder, interrupted.number) / "data")
-            return interrupted, dataclasses.replace(dataset, whole_objects=begun is not False), config
+            return interrupted, *_prepare_data(project, images, config, whole_objects=begun is not False)
         except InputError as error:
             way_out = (
                 f"began with this; put it back, or 'frugalseg train {project.folder} --abandon' gives the round up"
@@ -156,6 +155,8 @@ def _begin_or_go_on(
         )
     if not any((project.labels(each.annotation) > 0).any() for each in labelled if each.annotation is not None):
         raise InputError(project.folder, "has no annotated object to learn from")
+    if config.pixel_size_um is not None and any(image.pixel_size_um is not None for image in labelled):
+        raise ConfigError("pixel_size_um", "is for images whose files tell none, and these of the project tell theirs")
     prepared = _prepare_data(project, labelled, config)
     if interrupted is not None:
         project.abandon_round(interrupted.number)
@@ -184,10 +185,11 @@ def _check_same(current: Round, settings: dict[str, Any]) -> None:
             )
 
 
-def _prepare_data(project: Project, images: Sequence[ProjectImage], config: TrainConfig) -> tuple[Dataset, TrainConfig]:
-    if config.pixel_size_um is not None and any(image.pixel_size_um is not None for image in images):
-        raise ConfigError("pixel_size_um", "is for images whose files tell none, and these of the project tell theirs")
-    dataset = annotated_dataset(project, images)
+def _prepare_data(
+    project: Project, images: Sequence[ProjectImage], config: TrainConfig, *, whole_objects: bool = True
+) -> tuple[Dataset, TrainConfig]:
+    """Data and settings of a round; `whole_objects` is False for one that an older version began."""
+    dataset = dataclasses.replace(annotated_dataset(project, images), whole_objects=whole_objects)
     return dataset, with_common_scale(config, dataset, dataset.samples)
 
 

@@ -35,7 +35,7 @@ from frugalseg.streaming.plan import Rect, SlidePlan, halo_for, make_plan
 from frugalseg.streaming.probabilities import run_network, stored_parts
 from frugalseg.streaming.stitch import Components, join
 from frugalseg.streaming.store import Arrays
-from frugalseg.streaming.summary import SUMMARY, summary_of, written_summary
+from frugalseg.streaming.summary import SUMMARY, TIMES, summary_of, written_summary
 from frugalseg.streaming.timing import Clock
 from frugalseg.streaming.tissue import tissue_mask
 from frugalseg.streaming.work import WorkFolder, slide_key
@@ -128,10 +128,11 @@ def segment_slide(
         paint(plan, index, work.objects, work.labels, advance=_counter(report, "label map", 0))
     found = Findings(name, out, slide, plan, size_um, card.class_names, index, work.objects, work.labels, work.tiles)
     _remove_earlier(out, name, settings.formats)
+    _write_times(out, name, plan, clock)  # says that outputs of ours lie here, however far the rest comes
     _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
     summary |= compare_with_training(view, plan, card.familiarity)
-    write_json(out / f"{name}.timing.json", {"seconds": clock.seconds(), "tiles": len(plan.tiles)})
+    _write_times(out, name, plan, clock)
     write_json(out / f"{name}{SUMMARY}", summary)
     work.remove()
     return summary
@@ -151,7 +152,7 @@ def _finished(work: WorkFolder, out: Path, name: str, made_for: dict[str, Any]) 
 
 def _remove_earlier(out: Path, name: str, formats: Sequence[str]) -> None:
     """Take away the summary of an earlier run, and those of its outputs that this one does not replace."""
-    if not (out / f"{name}{SUMMARY}").exists():
+    if not any((out / f"{name}{suffix}").exists() for suffix in (SUMMARY, TIMES)):
         return
     for suffix in (suffix for each, (suffix, _) in OUTPUTS.items() if each not in formats):
         path = out / f"{name}{suffix}"
@@ -159,7 +160,11 @@ def _remove_earlier(out: Path, name: str, formats: Sequence[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    (out / f"{name}{SUMMARY}").unlink()
+    (out / f"{name}{SUMMARY}").unlink(missing_ok=True)
+
+
+def _write_times(out: Path, name: str, plan: SlidePlan, clock: Clock) -> None:
+    write_json(out / f"{name}{TIMES}", {"seconds": clock.seconds(), "tiles": len(plan.tiles)})
 
 
 def _write_outputs(found: Findings, formats: Sequence[str], clock: Clock, report: Report) -> None:

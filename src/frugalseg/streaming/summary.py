@@ -16,6 +16,7 @@ from frugalseg.streaming.stitch import Components
 from frugalseg.streaming.store import ArrayStore
 
 SUMMARY = ".summary.json"
+TIMES = ".timing.json"
 
 
 def summary_of(

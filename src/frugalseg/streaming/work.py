@@ -12,6 +12,7 @@ from typing import Any
 from frugalseg.atomic import write_json
 from frugalseg.errors import InputError
 from frugalseg.instances import InstanceSettings
+from frugalseg.project.hashing import fingerprint
 from frugalseg.slides import Slide
 from frugalseg.streaming.plan import SlidePlan
 from frugalseg.streaming.store import ArrayStore
@@ -76,7 +77,7 @@ class WorkFolder:
 def slide_key(slide: Slide) -> dict[str, Any]:
     """By what a slide is known again: its size, its levels, and a hash of its file's ends.
 
-    Of a folder (OME-Zarr) it is a hash of the names, sizes and times of its files.
+    Of a folder (OME-Zarr) it is a hash of its files' names and sizes, and of the content of its descriptions.
     """
     path = slide.path
     key: dict[str, Any] = {
@@ -84,12 +85,8 @@ def slide_key(slide: Slide) -> dict[str, Any]:
         "levels": [[level.width, level.height] for level in slide.levels],
         "pixel_size_um": slide.pixel_size_um,
     }
-    if path.is_dir():  # OME-Zarr
-        digest = hashlib.sha256()
-        for file in sorted(each for each in path.rglob("*") if each.is_file()):
-            known = file.stat()
-            digest.update(f"{file.relative_to(path).as_posix()} {known.st_size} {known.st_mtime_ns}\n".encode())
-        key["files"] = digest.hexdigest()
+    if path.is_dir():
+        key["files"] = fingerprint(path)
     if path.is_file():
         key["bytes"] = path.stat().st_size
         with path.open("rb") as stream:
