@@ -34,6 +34,7 @@ PATHS = [
     "/api/images/1/overlay/0",
     "/api/images/1/uncertainty",
     "/api/images/1/labels?x=0&y=0&w=9&h=9",
+    "/api/images/1/proposed",
     "/api/images/1/strokes",
     "/api/images/1/versions",
     "/api/images/1/versions/1/restore",
