@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.arrays import Image
-from frugalseg.stain import GLASS, MOST_FACTOR, Stain, curves_for, mean_stain, measure_stain, recolour
+from frugalseg.stain import GLASS, MOST_FACTOR, Stain, clear_black, curves_for, mean_stain, measure_stain, recolour
 from frugalseg.synthetic import synthetic_glands
 
 GLANDS = synthetic_glands(3, height=160, width=192).image
@@ -69,6 +69,38 @@ def test_a_dark_ground_has_no_stain() -> None:
     image[:40, :50] = 160
     assert measure_stain([image]) is None
     assert measure_stain([255 - image]) is not None
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
+def test_black_padding_does_not_change_how_tissue_is_seen(share: float) -> None:
+    """A strip of black beside the glands becomes white, and the glands what they are without it."""
+    target, tissue = measured(dyed(GLANDS, (1.5, 0.8, 1.2))), GLANDS
+    strip = np.full((len(tissue), round(tissue.shape[1] * share / (1 - share)), 3), 7, dtype=np.uint8)
+    padded = np.concatenate([strip, tissue], axis=1)
+    seen = recolour(padded, curves_for(target, [padded]))
+    assert (seen[:, : strip.shape[1]] == 255).all()
+    assert np.array_equal(seen[:, strip.shape[1] :], recolour(tissue, curves_for(target, [tissue])))
+
+
+def test_fluorescence_stays_dark_for_a_network_of_stained_tissue() -> None:
+    """Nuclei in one colour, and grey ones with blurred edges, on a ground of 0."""
+    down, across = np.ogrid[:60, :60]
+    glow = np.clip(300 * np.exp(-((down - 30) ** 2 + (across - 30) ** 2) / 80), 0, 200).astype(np.uint8)
+    blue = np.stack([0 * glow, 0 * glow, glow], axis=2)
+    for image in (blue, np.stack([glow] * 3, axis=2), 0 * blue):
+        assert curves_for(measured(GLANDS), [image]) is None
+
+
+def test_probabilities_of_black_padding_are_background() -> None:
+    image = np.concatenate([np.zeros_like(GLANDS[:, :30]), GLANDS], axis=1)
+    maps = np.full((2, 3, *image.shape[:2]), 1 / 3, dtype=np.float32)
+    curves = curves_for(measured(GLANDS), [image])
+    clear_black(maps, np.stack([image, image]), curves)
+    assert (maps[:, 0, :, :30] == 1).all()
+    assert not maps[:, 1:, :, :30].any()
+    assert (maps[..., 30:] == np.float32(1 / 3)).all()
+    clear_black(maps, np.stack([image, image]), None)
+    assert (maps[..., 30:] == np.float32(1 / 3)).all()
 
 
 def test_a_large_image_is_measured_in_blocks() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from frugalseg.arrays import Image, LabelMap, ProbabilityMap
 from frugalseg.engines import Engine
 from frugalseg.instances import InstanceSettings, foreground, object_classes, separate_judged
-from frugalseg.stain import Curves, Stain, curves_for, recolour
+from frugalseg.stain import Stain, clear_black, curves_for, recolour
 from frugalseg.tiling import pad, tiles
 
 Label = TypeVar("Label", np.int32, np.bool_)
@@ -204,13 +204,11 @@ def mean_map(
 ) -> ProbabilityMap:
     """The mean of all engines' maps (C + 2, H, W) at `scale`, with `tta` over turns and scales, too."""
     total: ProbabilityMap | None = None
-    curves: Curves | None = None
+    seen = resize_image(image, scale)
+    curves = curves_for(stain, [seen])
     factors = TTA_SCALES if tta else TTA_SCALES[:1]
     for factor in factors:
-        small = resize_image(image, scale * factor)
-        if factor == TTA_SCALES[0]:
-            curves = curves_for(stain, [small])
-        small = recolour(small, curves)
+        small = recolour(resize_image(image, scale * factor) if factor != TTA_SCALES[0] else seen, curves)
         for engine in engines:
             maps = probability_map(engine, small, tta=tta)
             if total is None:
@@ -219,7 +217,9 @@ def mean_map(
                 total += maps if maps.shape == total.shape else _resize_maps(maps, *total.shape[1:])
     assert total is not None
     n = len(factors) * len(engines)
-    return total / np.float32(n) if n > 1 else total
+    mean = total / np.float32(n) if n > 1 else total
+    clear_black(mean, seen, curves)
+    return mean
 
 
 def to_full_size(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frugalseg.arrays import Image
+from frugalseg.arrays import Image, Mask, ProbabilityMap
 
 N_COLOURS = 3
 
@@ -37,6 +37,12 @@ MOST_GROUND = 0.25
 
 DARK_GROUND = 2.0
 """Images of which a quarter is denser than this (darker than a grey of 34) are no bright field, and stay."""
+
+BLACK = 12
+"""Pixels of which no colour is brighter than this are empty where the rest is a bright field: no tissue absorbs so."""
+
+MOST_DENSITY = 1.0
+"""Half of what is not black is at least as bright as this (a grey of 93), or the ground is dark."""
 
 LEAST_TISSUE = 0.01
 """Images with a smaller share of tissue are left as they are."""
@@ -102,41 +108,82 @@ class Stain:
 
 
 def curves_for(target: Stain | None, images: Iterable[Image]) -> Curves | None:
-    """Curves that bring these images, or windows of one slide, to a stain; None where there is nothing to do."""
+    """Curves that bring these images, or windows of one slide, to a stain; None where there is nothing to do.
+
+    Black pixels do not count, unless the ground is dark.
+    """
     if target is None:
         return None
-    own = measure_stain(images)
-    return None if own is None else target.curves_from(own)
+    counts, n_black = _counted(images, ignore_black=True)
+    if _is_dark(counts, n_black):
+        return None
+    own = _stain_of(counts)
+    if own is not None:
+        return target.curves_from(own)
+    return np.tile(np.arange(256, dtype=np.uint8), (N_COLOURS, 1)) if n_black else None
 
 
 def recolour(image: Image, curves: Curves | None) -> Image:
-    """The image (…, 3) with its values replaced; itself where there are no curves."""
+    """The image (…, 3) with its values replaced, and white where it is black; itself where there are no curves.
+
+    Black is no tissue but padding: around cores of an array, of turned or stitched images, of a round field of view.
+    """
     if curves is None:
         return image
     result = np.empty_like(image)
     for colour in range(N_COLOURS):
         np.take(curves[colour], image[..., colour], out=result[..., colour])
+    result[is_black(image)] = 255
     return result
+
+
+def clear_black(maps: ProbabilityMap, image: Image, curves: Curves | None) -> None:
+    """Make probability maps (…, C + 2, H, W) background where the image (…, H, W, 3) that they are of is black.
+
+    In place; nothing changes where there are no curves. `image` has its own colours.
+    """
+    if curves is None or not (black := is_black(image)).any():
+        return
+    for channel in range(maps.shape[-3]):
+        maps[..., channel, :, :][black] = 1 if channel == 0 else 0
+
+
+def is_black(image: Image) -> Mask:
+    """Where an image (…, 3) is black."""
+    return (image[..., 0] <= BLACK) & (image[..., 1] <= BLACK) & (image[..., 2] <= BLACK)
 
 
 def measure_stain(images: Iterable[Image]) -> Stain | None:
     """The stain of the tissue in images (H, W, 3) of one preparation; None for hardly any tissue, or a dark ground."""
-    counts = np.zeros((N_COLOURS, N_BINS, 256), dtype=np.int64)
-    for image in images:
-        rows = max(1, _BLOCK_PX // max(1, image.shape[1]))
-        for top in range(0, image.shape[0], rows):
-            _count(image[top : top + rows], counts)
+    counts, _ = _counted(images, ignore_black=False)
+    return None if _is_dark(counts, 0) else _stain_of(counts)
+
+
+Counts = NDArray[np.int64]
+"""Pixels by colour, bin of mean density, and value of that colour; shape (3, N_BINS, 256)."""
+
+
+def _is_dark(counts: Counts, n_black: int) -> bool:
+    """Whether images have a dark ground, or no pixel; the counts are without `n_black` black ones."""
     whole = counts[0].sum(axis=1)
     n_pixels = int(whole.sum())
-    if n_pixels == 0:
-        return None
-    reached = np.cumsum(whole) / n_pixels
-    if np.searchsorted(reached, 0.75) * BIN > DARK_GROUND:
-        return None
-    ground = min(float(np.searchsorted(reached, BRIGHTEST)) * BIN, MOST_GROUND)
+    if n_pixels == 0 or _quantile(whole, 0.75) > DARK_GROUND:
+        return True
+    return n_black > 0.25 * (n_black + n_pixels) and _quantile(whole, 0.5) > MOST_DENSITY
+
+
+def _quantile(whole: NDArray[np.int64], share: float) -> float:
+    """The mean density up to which this share of the pixels lies."""
+    return float(np.searchsorted(np.cumsum(whole) / whole.sum(), share)) * BIN
+
+
+def _stain_of(counts: Counts) -> Stain | None:
+    """The stain of what is denser than glass; None for hardly any."""
+    whole = counts[0].sum(axis=1)
+    ground = min(_quantile(whole, BRIGHTEST), MOST_GROUND)
     tissue = counts[:, math.ceil(round((ground + GLASS) / BIN, 6)) :].sum(axis=1)
     n_tissue = int(tissue[0].sum())
-    if n_tissue == 0 or n_tissue < LEAST_TISSUE * n_pixels:
+    if n_tissue == 0 or n_tissue < LEAST_TISSUE * whole.sum():
         return None
     level = tissue @ _LOG_DENSITY / n_tissue
     variance = tissue @ np.square(_LOG_DENSITY) / n_tissue - np.square(level)
@@ -144,12 +191,27 @@ def measure_stain(images: Iterable[Image]) -> Stain | None:
     return Stain(tuple(level.tolist()), tuple(spread.tolist()))
 
 
-def _count(image: Image, counts: NDArray[np.int64]) -> None:
-    """Count the values of each colour, by bins of the pixels' mean density."""
-    bins = _DENSITY_IN_BINS[image[..., 0]] + _DENSITY_IN_BINS[image[..., 1]] + _DENSITY_IN_BINS[image[..., 2]]
-    places = 256 * bins.astype(np.int32).ravel()
+def _counted(images: Iterable[Image], *, ignore_black: bool) -> tuple[Counts, int]:
+    """Counts of the values of each colour, by bins of the pixels' mean density, and how many pixels were left out."""
+    counts: Counts = np.zeros((N_COLOURS, N_BINS, 256), dtype=np.int64)
+    n_black = 0
+    for image in images:
+        rows = max(1, _BLOCK_PX // max(1, image.shape[1]))
+        for top in range(0, image.shape[0], rows):
+            pixels = image[top : top + rows].reshape(-1, N_COLOURS)
+            if ignore_black and (black := is_black(pixels)).any():
+                n_black += int(black.sum())
+                pixels = pixels[~black]
+            _count(pixels, counts)
+    return counts, n_black
+
+
+def _count(pixels: Image, counts: Counts) -> None:
+    """Count pixels (N, 3)."""
+    bins = sum(_DENSITY_IN_BINS[pixels[:, colour]] for colour in range(N_COLOURS))
+    places = 256 * np.asarray(bins).astype(np.int32)
     for colour in range(N_COLOURS):
-        found = np.bincount(places + image[..., colour].ravel(), minlength=N_BINS * 256)
+        found = np.bincount(places + pixels[:, colour], minlength=N_BINS * 256)
         counts[colour] += found.reshape(N_BINS, 256)
 
 

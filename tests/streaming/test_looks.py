@@ -13,6 +13,7 @@ from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.slides import ArraySlide
 from frugalseg.stain import Stain, measure_stain
 from frugalseg.streaming.run import StreamSettings, segment_slide
+from frugalseg.streaming.tissue import tissue_of
 from frugalseg.synthetic import synthetic_glands
 
 from .builders import CARD, discs
@@ -84,3 +85,37 @@ def test_a_slide_unlike_the_training_images_is_told(tmp_path):
     assert found["discs"]["distance"] > 1
     assert "less fine detail" in found["discs"]["unlike"]
     assert (found["glands"]["unlike"] == "") == (found["glands"]["distance"] <= 1)
+
+
+def test_tissue():
+    rng = np.random.default_rng(0)
+    glass = rng.integers(236, 246, (80, 90, 3)).astype(np.uint8)
+    assert not tissue_of(glass).any()
+    tissue = np.clip(rng.normal((190, 120, 170), 25, (80, 90, 3)), 0, 215).astype(np.uint8)
+    assert tissue_of(tissue).mean() > 0.99
+    both = glass.copy()
+    both[20:40, 30:60] = tissue[20:40, 30:60]
+    assert tissue_of(both)[20:40, 30:60].mean() > 0.99
+    assert tissue_of(both).sum() <= 1.01 * 600
+    assert tissue_of(both, margin=2)[18, 28]
+    faint = glass.copy()
+    faint[20:40, 30:60] = (235, 205, 225)
+    assert tissue_of(faint)[20:40, 30:60].all()
+    faint[:, :15] = 3
+    assert not tissue_of(faint)[:, :15].any(), "padding"
+    assert tissue_of(np.minimum(faint, 190))[:, :15].all(), "a dark ground may be tissue"
+
+
+def test_padding_of_a_slide_holds_no_objects(tmp_path):
+    """To an engine that sees darkness, black is an object; discs that touch the padding keep their own pixels."""
+    image, places = discs()
+    height = image.shape[0]
+    padded = np.concatenate([np.zeros((height, 600, 3), np.uint8), image], axis=1)
+    stained = dataclasses.replace(CARD, stain=measure_stain([image[::2, ::2]]))
+    settings = StreamSettings(formats=("tiff",), workers=1)
+    assert run(padded, tmp_path / "without a stain", settings)["n_objects"] != len(places)
+    found = run(padded, tmp_path / "padded", settings, stained)
+    assert found["n_objects"] == len(places)
+    assert not tifffile.imread(tmp_path / "padded" / "x.labels.ome.tif")[:, :300].any(), "at half the size"
+    everywhere = StreamSettings(formats=("tiff",), workers=1, skip_glass=False)
+    assert run(padded, tmp_path / "glass too", everywhere, stained)["n_objects"] == len(places)

@@ -24,7 +24,6 @@ from frugalseg.slides import ArraySlide
 from frugalseg.stain import Stain
 from frugalseg.streaming.outputs import OUTPUTS
 from frugalseg.streaming.run import StreamSettings, segment_slide
-from frugalseg.streaming.tissue import tissue_of
 
 from .builders import CARD, discs
 
@@ -327,22 +326,6 @@ def test_glass_alone_gives_empty_files(tmp_path):
     with gzip.open(tmp_path / "x.geojson.gz") as stream:
         assert json.load(stream)["features"] == []
     assert not tifffile.imread(tmp_path / "x.labels.ome.tif").any()
-
-
-def test_tissue():
-    rng = np.random.default_rng(0)
-    glass = rng.integers(236, 246, (80, 90, 3)).astype(np.uint8)
-    assert not tissue_of(glass).any()
-    tissue = np.clip(rng.normal((190, 120, 170), 25, (80, 90, 3)), 0, 215).astype(np.uint8)
-    assert tissue_of(tissue).mean() > 0.99
-    both = glass.copy()
-    both[20:40, 30:60] = tissue[20:40, 30:60]
-    assert tissue_of(both)[20:40, 30:60].mean() > 0.99
-    assert tissue_of(both).sum() <= 1.01 * 600
-    assert tissue_of(both, margin=2)[18, 28]
-    faint = glass.copy()
-    faint[20:40, 30:60] = (235, 205, 225)
-    assert tissue_of(faint)[20:40, 30:60].all()
 
 
 def test_command(tmp_path, capsys):

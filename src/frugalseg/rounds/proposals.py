@@ -27,7 +27,8 @@ from frugalseg.project import Project, ProjectImage
 from frugalseg.project.round_files import proposal_classes_file, proposal_file, uncertainty_file
 from frugalseg.rounds.data import as_sample
 from frugalseg.rounds.suggesting import Answer, ensemble_file
-from frugalseg.segmentation import network_image, objects_of, probability_map, scaled_size
+from frugalseg.segmentation import objects_of, probability_map, resize_image, scaled_size
+from frugalseg.stain import clear_black, curves_for, recolour
 from frugalseg.suggest import score_maps
 
 LARGEST_UNCERTAINTY = 0.5
@@ -53,7 +54,9 @@ class Finding:
 
 def find(engines: Sequence[Engine], card: ModelCard, image: Image, scale: float) -> Finding:
     """Objects and uncertainty from one look of each member; the objects are those of ``segment``."""
-    small = network_image(image, scale, card.stain)
+    seen = resize_image(image, scale)
+    curves = curves_for(card.stain, [seen])
+    small = recolour(seen, curves)
     total: ProbabilityMap | None = None
 
     def maps() -> Iterator[ProbabilityMap]:
@@ -66,6 +69,7 @@ def find(engines: Sequence[Engine], card: ModelCard, image: Image, scale: float)
     uncertainty = score_maps(maps()).uncertainty_map
     assert total is not None  # an ensemble has members
     mean = total / np.float32(len(engines)) if len(engines) > 1 else total
+    clear_black(mean, seen, curves)
     objects = objects_of(mean, image.shape[0], image.shape[1], card.instances)
     return Finding(objects.labels, objects.classes, uncertainty)
 

@@ -18,7 +18,7 @@ from frugalseg.engines import Engine
 from frugalseg.errors import InputError
 from frugalseg.instances import foreground
 from frugalseg.slides import SlideView
-from frugalseg.stain import Curves, recolour
+from frugalseg.stain import Curves, clear_black, recolour
 from frugalseg.streaming.pixels import CachedView
 from frugalseg.streaming.plan import Rect, SlidePlan, Tile
 from frugalseg.streaming.stitch import Parts, parts_of
@@ -69,6 +69,7 @@ def run_network(
         for batch, content in images:
             with clock.span("network"):
                 maps = mean_of(engines, recolour(content, curves))
+                clear_black(maps, content, curves)
             if written:
                 written.pop().result()
             pixels = content if keep_images else None

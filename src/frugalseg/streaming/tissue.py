@@ -2,7 +2,8 @@
 
 A pixel's absorbance is how far its darkest channel lies below the white of the slide, so that pale pink counts as much
 as pale grey. Otsu's threshold divides glass from tissue where a slide has both; it is held between two limits, so that
-glass alone gives none and tissue alone gives all. A slide on a dark ground is all tissue: slower, never wrong.
+glass alone gives none and tissue alone gives all. Black beside white is neither, but what a scanner or a program filled
+up. A slide on a dark ground is all tissue: slower, never wrong.
 
 References
 ----------
@@ -20,6 +21,7 @@ from skimage.filters import threshold_otsu
 
 from frugalseg.arrays import Image, Mask
 from frugalseg.slides import Slide, SlideView
+from frugalseg.stain import is_black
 
 LEAST, MOST = 18, 45
 """Limits of the threshold, grey levels below white."""
@@ -31,6 +33,9 @@ MARGIN_PX = 64
 """By how much tissue is grown, at the network's scale: faint rims belong to it."""
 
 _WHITE = (220, 255)
+_BRIGHT = 200
+"""Slides of which a hundredth is brighter than this in all colours are no dark field: what is black there is empty."""
+
 _READ_PIXELS = 32 * 10**6
 
 
@@ -50,7 +55,10 @@ def tissue_mask(slide: Slide, factor: float, *, margin_px: int = MARGIN_PX) -> M
 def tissue_of(image: Image, *, margin: int = 0) -> Mask:
     """Pixels of tissue, grown by `margin` pixels; nothing for glass alone."""
     lowest = image.min(axis=2)
-    white = int(np.clip(np.percentile(lowest, 99), *_WHITE))
+    brightest = np.percentile(lowest, 99)
+    if brightest > _BRIGHT:
+        lowest = np.where(is_black(image), 255, lowest)
+    white = int(np.clip(brightest, *_WHITE))
     absorbance: NDArray[np.int16] = np.maximum(white - lowest.astype(np.int16), 0)
     flat = absorbance.min() == absorbance.max()
     threshold = LEAST if flat else float(np.clip(threshold_otsu(absorbance), LEAST, MOST))
