@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from packed_nets import packed_net, settled_net
+from PIL import Image as Pillow
 from safetensors.numpy import load_file
 
 from frugalseg.artifact import Artifact, write_artifact
 from frugalseg.cli import main
+from frugalseg.errors import InputError
 from frugalseg.familiarity import appearance, learn_familiarity
 from frugalseg.images import write_image
 from frugalseg.predict import Outputs, find_images, load_model, predict_files, warn_of_unlike
@@ -77,7 +79,35 @@ def test_a_model_that_knows_no_images_says_nothing_of_them(folder: Path, tmp_pat
     write_artifact(path, packed_net(settled_net("lite"), "lite"))
     model = load_model([path], precision="fp32", threads=1)
     summaries = predict_files(model, find_images([folder]), Outputs(tmp_path / "out", overlays=False))
-    assert [set(summary) for summary in summaries] == [{"image", "n_objects", "foreground"}] * 2
+    assert [set(summary) for summary in summaries] == [
+        {"image", "n_objects", "foreground", "pixel_size_um", "scale"}
+    ] * 2
+
+
+def test_pixel_sizes_that_files_do_not_say_are_told(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = packed_net(settled_net("lite"), "lite")
+    path = tmp_path / "net.fseg"
+    write_artifact(path, replace_card(artifact, pixel_size_um=0.5, scale=0.8))
+    image = Pillow.fromarray(synthetic_glands(3, height=160, width=192).image)
+    image.save(folder / "sized.png", dpi=(25400, 25400))  # 1 µm
+    model = load_model([path], precision="fp32", threads=1)
+    with caplog.at_level(logging.WARNING):
+        found = predict_files(model, find_images([folder]), Outputs(tmp_path / "out", overlays=False))
+    assert [(each["pixel_size_um"], each["scale"]) for each in found] == [(None, 0.8), (None, 0.8), (1.0, 1.6)]
+    (message,) = caplog.messages
+    assert message.startswith("2 of 3 images say no pixel size (glands.png, noise.png); taken for 0.5 µm")
+    with (tmp_path / "out" / "images.csv").open(encoding="utf-8") as stream:
+        assert [(row["pixel_size_um"], row["scale"]) for row in csv.DictReader(stream)][1:] == [
+            ("", "0.8"),
+            ("1.0", "1.6"),
+        ]
+    caplog.clear()
+    predict_files(model, find_images([folder]), Outputs(tmp_path / "again", overlays=False), pixel_size_um=0.5)
+    assert not caplog.messages
+    with pytest.raises(InputError, match=r"--pixel-size: pixels of 3 µm, .* would be enlarged 4.8 times, 4 at most$"):
+        predict_files(model, find_images([folder]), Outputs(tmp_path / "more", overlays=False), pixel_size_um=3)
 
 
 def test_another_stain_changes_little_unless_it_is_kept(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ FORMAT = 1
 MAX_RATIO = 16.0
 """Pixels that differ from the training images' by more than this factor are a wrong pixel size, not a microscope's."""
 
+MAX_ENLARGEMENT = 4.0
+"""Images are enlarged by this factor at most: training enlarges twofold at most, and memory grows with the square."""
+
 MEAN, DIVISOR = 127.0, 128.0
 """Networks get (colour - MEAN) / DIVISOR, colours 0-255: as EfficientNet-Lite was trained; the same for all."""
 
@@ -107,7 +110,7 @@ def check_sizes(
     *,
     flag: bool = True,
 ) -> None:
-    """Refuse pixel sizes so far from the training images' that they cannot be right; a given one is named once.
+    """Refuse pixel sizes too far from the training images' to be right, or to be seen; a given one is named once.
 
     Parameters
     ----------
@@ -127,15 +130,16 @@ def check_sizes(
     """
     named = [("--pixel-size", given)] if given else list(zip(map(str, files), sizes, strict=True))
     remedy = " (--pixel-size UM corrects it)" if flag and not given else ""
-    problems = [
-        Problem(
-            where,
-            f"pixels of {size:g} µm, the training images had {card.pixel_size_um:g} µm:"
-            f" more than {MAX_RATIO:g} times apart{remedy}",
-        )
-        for where, size in named
-        if size and card.pixel_size_um and not 1 / MAX_RATIO <= size / card.pixel_size_um <= MAX_RATIO
-    ]
+    problems = []
+    for where, size in named:
+        if not size or not card.pixel_size_um:
+            continue
+        told = f"pixels of {size:g} µm, the training images had {card.pixel_size_um:g} µm"
+        if not 1 / MAX_RATIO <= size / card.pixel_size_um <= MAX_RATIO:
+            problems.append(Problem(where, f"{told}: more than {MAX_RATIO:g} times apart{remedy}"))
+        elif (factor := card.scale_for(size)) > max(MAX_ENLARGEMENT, card.scale):
+            told += f": would be enlarged {factor:.1f} times, {MAX_ENLARGEMENT:g} at most"
+            problems.append(Problem(where, told + remedy))
     if problems:
         raise InputError.of(problems)
 

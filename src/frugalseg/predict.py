@@ -200,7 +200,8 @@ def predict_files(
 
     Returns
     -------
-    One summary for each image: name, number of objects, area share; and, where the model knows how its training images
+    One summary for each image: name, number of objects, area share, pixel size in µm or None, the factor by which the
+    network saw it; and, where the model knows how its training images
     look, how far the image lies from them (`distance`; above 1 it looks unlike them) and what is different (`unlike`).
 
     Raises
@@ -211,6 +212,7 @@ def predict_files(
     """
     sizes = [pixel_size_um or read_header(path).pixel_size_um for path in files]
     check_sizes(model.card, files, sizes, pixel_size_um)
+    _warn_of_unknown_sizes(model.card, files, sizes)
     folder = ResultsFolder(outputs.folder, map(image_stem, files))
     rows: list[dict[str, Any]] = []
     summaries: list[dict[str, Any]] = []
@@ -228,13 +230,31 @@ def predict_files(
         folder.clear(name, _write(outputs, name, image, found))
         objects = list(object_rows(name, found, card, size_um))
         rows += objects
-        summary = {"image": name, "n_objects": len(objects), "foreground": round(float((found.labels > 0).mean()), 6)}
+        summary = {
+            "image": name,
+            "n_objects": len(objects),
+            "foreground": round(float((found.labels > 0).mean()), 6),
+            "pixel_size_um": size_um,
+            "scale": round(scale, 6),
+        }
         summaries.append(summary | compare_with_training(card, image, scale))
         advance()
     folder.finish(rows, summaries)
     if problems:
         raise InputError.of(problems)
     return summaries
+
+
+def _warn_of_unknown_sizes(card: ModelCard, files: Sequence[Path], sizes: Sequence[float | None]) -> None:
+    unknown = [path for path, size in zip(files, sizes, strict=True) if size is None]
+    if unknown and card.pixel_size_um is not None:
+        log.warning("%d of %d images say no pixel size (%s); taken for %g µm, as the training images had"
+                    " (--pixel-size UM corrects it)",
+                    len(unknown), len(files), _first_names(unknown), card.pixel_size_um)  # fmt: skip
+
+
+def _first_names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:N_NAMED]) + (", …" if len(paths) > N_NAMED else "")
 
 
 def compare_with_training(card: ModelCard, image: Image, scale: float) -> dict[str, Any]:

@@ -50,6 +50,7 @@ _WEIGHT = ("name", "bits", "shape", "view", "axes", "levels", "coding")
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,256}")
 _SMALLEST = np.finfo(np.float64).tiny
 _LARGE = 1e9
+_LARGEST_SCALE = 16
 _MAX_STRIDE_PX = 1024
 _MAX_HALO_PX = 65536
 _MAX_CLASSES = 1000
@@ -208,7 +209,7 @@ def _card(value: Mapping[str, Any], number: int) -> ModelCard:
     return ModelCard(
         net=check_name(value["net"], "net"),
         class_names=tuple(names),
-        scale=fields.number(value["scale"], "scale", _SMALLEST, _LARGE),
+        scale=fields.number(value["scale"], "scale", _SMALLEST, _LARGEST_SCALE),
         pixel_size_um=None if size is None else fields.number(size, "pixel_size_um", _SMALLEST, _LARGE),
         object_diameter_px=fields.number(value["object_diameter_px"], "object_diameter_px", _SMALLEST, _LARGE),
         instances=InstanceSettings(
