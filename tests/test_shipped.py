@@ -53,6 +53,7 @@ def test_terms_are_shown_once_to_each_user(tmp_path: Path, monkeypatch: pytest.M
 
 def test_terms_are_shown_again_where_nothing_can_be_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "file"))
-    assert is_first_use("CC0")
-    assert is_first_use("CC0")
+    for folder in (tmp_path / "file", tmp_path / ("n" * 300)):
+        monkeypatch.setenv(STATE_VARIABLE, str(folder))
+        assert is_first_use("CC0")
+        assert is_first_use("CC0")

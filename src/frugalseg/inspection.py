@@ -130,16 +130,18 @@ def _float_weights(folder: Path) -> dict[str, NDArray[np.float32]] | None:
     from frugalseg.train.folder import read_config
     from frugalseg.train.weights import describe_source, load_net
 
-    document = read_config(folder)
-    source = document.get("source")
-    if source is None or document.get("quantize") is None:  # a float run may have begun from any model
-        return None
-    folder = Path(source["run"])
     try:
+        document = read_config(folder)
+        source = document.get("source")
+        if (
+            not isinstance(source, dict) or document.get("quantize") is None
+        ):  # a float run may have begun from any model
+            return None
+        folder = Path(source["run"])
         net, card = load_net(folder)
         if describe_source(folder)["sha256"] != source["sha256"]:  # another run has been put there
             return None
-    except (InputError, OSError):
+    except (InputError, OSError, KeyError, TypeError):
         return None
     if card.quantization is not None:
         return None

@@ -58,9 +58,9 @@ def is_first_use(licence: str) -> bool:
     named = os.environ.get(STATE_VARIABLE)
     folder = Path(named or platformdirs.user_state_dir("frugalseg", appauthor=False)) / "licences"
     mark = folder / hashlib.sha256(licence.encode()).hexdigest()
-    if mark.exists():
-        return False
     try:
+        if mark.exists():
+            return False
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(mark, licence.encode())
     except OSError:

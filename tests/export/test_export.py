@@ -19,7 +19,7 @@ from narrow_nets import narrow_unet
 from packed_nets import card, image, normalised, settled_net
 from PIL import Image
 
-from frugalseg.artifact import read_artifact
+from frugalseg.artifact import read_artifact, write_artifact
 from frugalseg.cli import main
 from frugalseg.engines.cache import CACHE_VARIABLE
 from frugalseg.errors import InputError
@@ -310,7 +310,9 @@ class TestRefusals:
         assert len(lines) == 1, lines
         return lines[0]
 
-    def test_what_cannot_be_exported(self, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_what_cannot_be_exported(
+        self, packed: Path, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         run_folder(tmp_path / "run")
         run_folder(tmp_path / "lite", "lite", None)
         out = tmp_path / "m.fseg"
@@ -335,6 +337,13 @@ class TestRefusals:
         assert "float weights only" in self.refused(
             capsys, "export", tmp_path / "run", "--format", "torchscript", "--int8", "--out", tmp_path / "m.pt"
         )
+        artifact = read_artifact(packed)
+        for graph, reason in ((None, "no graph"), (b"junk", "cannot be parsed")):
+            write_artifact(tmp_path / "bad.fseg", dataclasses.replace(artifact, graph=graph))
+            for name in ("m.onnx", "m.xml", "m.zip"):
+                file_format = {"m.xml": "openvino", "m.zip": "bioimageio"}.get(name, "onnx")
+                command = ("export", tmp_path / "bad.fseg", "--format", file_format, "--out", tmp_path / name)
+                assert reason in self.refused(capsys, *command)
         assert not list(tmp_path.glob("m.*"))
 
     def test_what_cannot_be_one_ensemble(

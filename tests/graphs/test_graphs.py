@@ -17,6 +17,7 @@ from frugalseg.engines.openvino import observe
 from frugalseg.graphs import calibration_model, checked_graph, float_model, int8_model
 from frugalseg.nets import NETS
 from frugalseg.quant import QuantSpec
+from frugalseg.quant.tensors import ChannelLayout, QuantizedTensor
 
 SIDES = {"lite": (96, 128), "unet": (64, 96), "fcn": (64, 128)}
 
@@ -191,7 +192,18 @@ def _pool_logits(model: onnx.ModelProto) -> None:
     _before_logits(model, helper.make_node("MaxPool", ["inner"], ["logits"], kernel_shape=[2, 2], strides=[2, 2]))
 
 
+def _sizes_of_the_file(model: onnx.ModelProto) -> None:
+    """Shape inference knows no size behind this Resize, and all of them behind the pooling."""
+    _before_logits(
+        model,
+        helper.make_node("Resize", ["inner", "", "head.bias"], ["huge"], mode="nearest"),
+        helper.make_node("MaxPool", ["huge"], ["logits"], kernel_shape=[9, 9], strides=[9, 9]),
+    )
+
+
 ATTACKS = {
+    "sizes of the file": (_sizes_of_the_file, "Resize whose sizes are no constants"),
+    "a very long name": (lambda m: setattr(m.graph, "doc_string", "x" * 2**20), "limit 1,048,576"),
     "loop": (lambda m: m.graph.node.append(helper.make_node("Loop", [], ["x"])), "operator"),
     "foreign operator": (lambda m: m.graph.node.append(helper.make_node("Conv", [], ["x"], domain="evil")), "operator"),
     "external data": (_external, "lies elsewhere"),
@@ -224,6 +236,66 @@ def test_no_graph_or_garbage(graph: bytes | None) -> None:
     artifact = dataclasses.replace(packed_net(settled_net("unet"), "unet"), graph=graph)
     with pytest.raises(FormatError):
         checked_graph(artifact)
+
+
+def _with_tensor(artifact: Artifact, name: str, array: np.ndarray) -> Artifact:
+    member = artifact.members[0]
+    return dataclasses.replace(artifact, members=(dataclasses.replace(member, floats={**member.floats, name: array}),))
+
+
+def test_a_tensor_that_fits_images_of_one_size_alone_is_refused() -> None:
+    """Engines would fail at other sizes, or read memory that is not theirs."""
+    plain = packed_net(settled_net("unet"), "unet")
+    sides = (2 * plain.stride, 3 * plain.stride)
+    artifact = _with_tensor(plain, "t", np.zeros((1, 1, *sides), dtype=np.float32))
+    add = helper.make_node("Add", ["inner", "t"], ["logits"])
+    with pytest.raises(FormatError, match="ONNX refuses"):
+        checked_graph(altered(artifact, lambda model: _before_logits(model, add)))
+
+
+def test_tensors_that_nothing_reads_are_not_decoded_and_too_many_are_refused() -> None:
+    plain = packed_net(settled_net("unet"), "unet")
+    plain = dataclasses.replace(plain, members=plain.members[:1])
+    wanted = float_model(plain, plain.members[0])
+    unread = _with_tensor(plain, "unread", np.full((7, 7), np.nan, dtype=np.float32))
+    assert float_model(unread, unread.members[0]) == wanted
+    huge = _with_tensor(plain, "huge", np.broadcast_to(np.zeros(1, dtype=np.float32), (2**14, 2**15)))
+    with pytest.raises(FormatError, match="more than 268,435,456 weights"):
+        checked_graph(huge)
+
+
+def test_numbers_that_are_not_finite_are_refused_by_name() -> None:
+    artifact = packed_net(settled_net("unet"), "unet")
+    bad = _with_tensor(artifact, "head.bias", np.full_like(artifact.members[0].floats["head.bias"], np.inf))
+    bad = with_ranges(bad, observe(artifact, 0, [image(64, 96)], [100.0])[0])
+    for make in (float_model, int8_model):
+        with pytest.raises(FormatError, match=r"tensor 'head\.bias' with values that are no finite numbers"):
+            make(bad, bad.members[0])
+
+
+def uniform_codes(array: np.ndarray) -> QuantizedTensor:
+    """A vector as codes of 8 bits, evenly from its smallest value to its largest."""
+    levels = np.linspace(array.min(), array.max() + 1e-3, 256, dtype=np.float32)
+    codes = np.abs(levels[:, None] - array).argmin(axis=0).astype(np.uint8)
+    layout = ChannelLayout(array.shape, array.shape, ())
+    return QuantizedTensor(8, codes, levels, np.ones(layout.n_groups, dtype=np.float32), layout)
+
+
+def test_biases_and_normalisations_may_be_codes() -> None:
+    artifact = packed_net(settled_net("unet"), "unet")
+    ranges = observe(artifact, 0, [image(64, 96, 3)], [100.0])[0]
+    member = artifact.members[0]
+    names = ["head.bias", next(name for name in member.floats if name.endswith("running_mean"))]
+    coded = {name: uniform_codes(member.floats[name]) for name in names}
+    floats = {name: array for name, array in member.floats.items() if name not in coded}
+    members = (dataclasses.replace(member, quantized={**member.quantized, **coded}, floats=floats),)
+    artifact = with_ranges(dataclasses.replace(artifact, members=members), ranges)
+    x = normalised(image(64, 96, 3)).numpy()
+    wanted, found = (
+        onnxruntime.InferenceSession(each).run(None, {"image": x})[0]
+        for each in (float_model(artifact, artifact.members[0]), int8_model(artifact, artifact.members[0])[0])
+    )
+    assert np.abs(found - wanted).mean() < 0.05 * np.abs(wanted).mean()
 
 
 def test_graph_and_ranges_survive_the_file() -> None:

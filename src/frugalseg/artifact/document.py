@@ -294,7 +294,7 @@ def _member(value: Any, where: str) -> MemberEntry:
 def _range(value: Any, where: str) -> tuple[float, float]:
     limits = fields.listed(value, where)
     require(len(limits) == 2, f"has a range of {len(limits)} numbers in {where}")
-    largest = float(np.finfo(np.float64).max)
+    largest = float(np.finfo(np.float32).max) / 2  # so that their distance is a number, too
     low, high = (fields.number(limit, where, -largest, largest) for limit in limits)
     require(low <= high, f"has a range that ends before it begins in {where}")
     return low, high

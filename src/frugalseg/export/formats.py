@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from frugalseg import __version__
-from frugalseg.artifact import Artifact, read_artifact, write_artifact
+from frugalseg.artifact import Artifact, FormatError, read_artifact, write_artifact
 from frugalseg.atomic import write_bytes
 from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
@@ -138,7 +138,10 @@ def _export_packed(source: Path, out: Path, file_format: str, int8: bool, images
     if int8 and not artifact.members[0].activations:
         raise InputError(source, "has no ranges for INT8")
     out.parent.mkdir(parents=True, exist_ok=True)
-    return Exported(out, FORMATS[file_format].write(out, artifact, None, int8), None)
+    try:
+        return Exported(out, FORMATS[file_format].write(out, artifact, None, int8), None)
+    except FormatError as fault:
+        raise InputError(source, str(fault)) from None
 
 
 def _write_fseg(out: Path, artifact: Artifact, run: Path | None, int8: bool) -> int:

@@ -20,11 +20,17 @@ OPERATORS = frozenset(
 """All that may occur: no loops, no branches, nothing that reads files."""
 
 _LARGEST_CONSTANT = 4096  # bytes; weights are tensors of the file, not constants of the graph
+_MAX_BYTES = 2**20
 _MAX_NODES = 10_000
+_MAX_WEIGHTS = 2**28
 _LARGEST_GROWTH = 2048
 """Numbers that any tensor of the graph may hold for each pixel of the image."""
 
+_SIZES = ((2, 3), (5, 4))
+"""Heights and widths, in strides, that a graph is looked at with: what fits one size alone would fail at others."""
+
 _FROM_FILE = ("Conv", "ConvTranspose", "BatchNormalization")  # their inputs from the second on are weights
+_SHAPED = ("Pad", "Resize")  # theirs are sizes
 
 
 def checked_graph(artifact: Artifact) -> onnx.ModelProto:
@@ -40,12 +46,16 @@ def checked_graph(artifact: Artifact) -> onnx.ModelProto:
     """
     if artifact.graph is None:
         raise FormatError("holds no graph, so that only its own network can run it")
+    if len(artifact.graph) > _MAX_BYTES:
+        raise FormatError(f"holds a graph of {len(artifact.graph):,} bytes, limit {_MAX_BYTES:,}")
     try:
         model = onnx.load_from_string(artifact.graph)
         model.DiscardUnknownFields()
     except Exception as error:  # the parser's own exception is not part of its public interface
         raise FormatError(f"holds a graph that cannot be parsed ({type(error).__name__})") from None
-    fault = _fault(model, artifact) or _fault_of_shapes(model, artifact)
+    fault = _fault(model, artifact) or next(
+        filter(None, (_fault_of_shapes(model, artifact, *(artifact.stride * n for n in size)) for size in _SIZES)), None
+    )
     if fault:
         raise FormatError(f"holds a graph that {fault}")
     return model
@@ -62,7 +72,9 @@ def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
     if [item.name for item in graph.input] != [INPUT] or outputs not in ([OUTPUT], [OUTPUT, DESCRIPTOR]):
         return f"does not lead from {INPUT} to {OUTPUT}, and perhaps {DESCRIPTOR}"
     tensors = {*artifact.members[0].quantized, *artifact.members[0].floats}
-    defined = {INPUT, *tensors}
+    if sum(map(math.prod, _shapes(artifact).values())) > _MAX_WEIGHTS:
+        return f"reads more than {_MAX_WEIGHTS:,} weights"
+    defined, constants = {INPUT, *tensors}, set[str]()
     for node in graph.node:
         if node.domain or node.op_type not in OPERATORS:
             return f"has the operator {quoted(node.domain + node.op_type)}, which no segmentation network here needs"
@@ -76,11 +88,22 @@ def _fault(model: onnx.ModelProto, artifact: Artifact) -> str | None:
             return f"reads {quoted(unknown[0])}, which nothing in the file defines"
         if node.op_type in _FROM_FILE and not tensors.issuperset(node.input[1:]):
             return f"has a {node.op_type} whose weights are not tensors of the file"
+        if node.op_type in _SHAPED and not constants.issuperset(filter(None, node.input[1:])):
+            return f"has a {node.op_type} whose sizes are no constants"
+        if node.op_type == "Constant":
+            constants.update(node.output)
         if defined & set(node.output):
             return "defines something twice"
         defined.update(node.output)
     missing = [name for name in outputs if name not in defined]
     return f"does not define {missing[0]}" if missing else None
+
+
+def _shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that every member has."""
+    member = artifact.members[0]
+    quantized = {name: tensor.layout.shape for name, tensor in member.quantized.items()}
+    return quantized | {name: array.shape for name, array in member.floats.items()}
 
 
 def _fault_of_attributes(node: onnx.NodeProto) -> str | None:
@@ -94,19 +117,15 @@ def _fault_of_attributes(node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _fault_of_shapes(model: onnx.ModelProto, artifact: Artifact) -> str | None:
-    """What is wrong by ONNX's checker and shape inference, the weights being inputs of known shapes; or None."""
+def _fault_of_shapes(model: onnx.ModelProto, artifact: Artifact, height: int, width: int) -> str | None:
+    """What is wrong by ONNX's checker and shape inference, image and weights being inputs of known shapes; or None."""
     shaped = onnx.ModelProto()
     shaped.CopyFrom(model)
     graph = shaped.graph
-    height, width = 2 * artifact.stride, 3 * artifact.stride
     ranks = {OUTPUT: 4, DESCRIPTOR: 2}
     names = [item.name for item in graph.output]
     del graph.input[:], graph.output[:], graph.value_info[:]
-    member = artifact.members[0]
-    shapes: dict[str, tuple[int, ...]] = {INPUT: (1, 3, height, width)}
-    shapes |= {name: tensor.layout.shape for name, tensor in member.quantized.items()}
-    shapes |= {name: array.shape for name, array in member.floats.items()}
+    shapes = {INPUT: (1, 3, height, width), **_shapes(artifact)}
     graph.input.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n, shape in shapes.items())
     graph.output.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [None] * ranks[n]) for n in names)
     try:
@@ -116,8 +135,14 @@ def _fault_of_shapes(model: onnx.ModelProto, artifact: Artifact) -> str | None:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return f"ONNX refuses ({quoted(lines[0])})"
     wanted = [1, len(artifact.card.class_names) + 2, height, width]
-    for value in (*shaped.graph.value_info, *shaped.graph.output):
+    values = (*shaped.graph.value_info, *shaped.graph.output)
+    made = {name for node in graph.node for name in node.output} - {value.name for value in values}
+    if made:
+        return f"makes {quoted(min(made))} of a shape that cannot be told"
+    for value in values:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if min(sizes, default=1) < 1:
+            return f"makes {quoted(value.name)} of a shape that cannot be told"
         if math.prod(sizes) > _LARGEST_GROWTH * height * width:
             return f"makes {quoted(value.name)} of shape {sizes} of an image of {height} x {width}"
         if value.name == OUTPUT and sizes != wanted:

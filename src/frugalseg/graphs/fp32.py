@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from frugalseg.artifact import Artifact, Member
+from frugalseg.artifact import Artifact, FormatError, Member, quoted
 from frugalseg.graphs.check import INPUT, checked_graph
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -23,24 +24,41 @@ def float_model(artifact: Artifact, member: Member) -> bytes:
     Tensors are appended one by one as further pieces of the graph, which protocol buffers merge on reading, so that
     memory holds them once.
     """
-    return _with_tensors(checked_graph(artifact).SerializeToString(), member)
+    return _with_tensors(checked_graph(artifact), member)
 
 
-def _with_tensors(graph: bytes, member: Member) -> bytes:
-    """The graph with the member's tensors appended."""
-    pieces = [graph]
-    for name, array in float_tensors(member):
+def _with_tensors(model: onnx.ModelProto, member: Member) -> bytes:
+    """The graph with those of the member's tensors appended that it reads."""
+    pieces = [model.SerializeToString()]
+    read = {name for node in model.graph.node for name in node.input}
+    for name, array in float_tensors(member, read):
         tensor = numpy_helper.from_array(np.ascontiguousarray(array), name).SerializeToString()
         pieces.append(_field(_MODEL_GRAPH, _field(_GRAPH_INITIALIZER, tensor)))
     return b"".join(pieces)
 
 
-def float_tensors(member: Member) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """All tensors of a member in fp32, by name; quantized ones decoded one at a time."""
+def float_tensors(member: Member, wanted: Container[str] | None = None) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The wanted tensors of a member in fp32, by name, or all of them; quantized ones decoded one at a time.
+
+    Raises
+    ------
+    FormatError
+        One holds what is no number.
+    """
     for name, quantized in member.quantized.items():
-        yield name, quantized.dequantize()
+        if wanted is None or name in wanted:
+            yield name, checked_floats(name, quantized.dequantize())
     for name, array in member.floats.items():
-        yield name, array.astype(np.float32, copy=False)
+        if wanted is None or name in wanted:
+            yield name, checked_floats(name, array)
+
+
+def checked_floats(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """A tensor of a file in fp32; ``FormatError`` where it holds NaN or infinity, of which only NaN would come."""
+    found = array.astype(np.float32, copy=False)
+    if not np.isfinite(found).all():
+        raise FormatError(f"holds the tensor {quoted(name)} with values that are no finite numbers")
+    return found
 
 
 def calibration_model(artifact: Artifact, member: Member) -> tuple[bytes, list[str]]:
@@ -56,7 +74,7 @@ def calibration_model(artifact: Artifact, member: Member) -> tuple[bytes, list[s
     names = [name for name in dict.fromkeys(inputs) if name != INPUT]
     del model.graph.output[:]
     model.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4) for name in names)
-    return _with_tensors(model.SerializeToString(), member), names
+    return _with_tensors(model, member), names
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -19,9 +19,8 @@ from onnx import helper, numpy_helper
 
 from frugalseg.artifact import Artifact, Member
 from frugalseg.graphs.check import checked_graph
-from frugalseg.graphs.fp32 import CONVOLUTIONS
+from frugalseg.graphs.fp32 import CONVOLUTIONS, checked_floats
 from frugalseg.quant.int8 import Int8Weights, int8_weights
-from frugalseg.quant.tensors import QuantizedTensor
 
 BYTE_INPUTS = ("Add", "BatchNormalization", "MaxPool", "ReduceMean")
 """What reads bytes beside convolutions, so that sums leave the residual convolution as bytes."""
@@ -59,6 +58,12 @@ class _Writer:
     quantized: dict[tuple[str, tuple[float, float]], str] = field(default_factory=dict)
     layers: list[Int8Layer] = field(default_factory=list)
     signed: frozenset[str] = frozenset()
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """A tensor of the member as floats, whether it is kept as codes or not."""
+        quantized = self.member.quantized.get(name)
+        found = self.member.floats[name] if quantized is None else quantized.dequantize()
+        return checked_floats(name, found)
 
     def tensor(self, name: str, value: NDArray[Any]) -> str:
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
@@ -177,7 +182,7 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
     for node in graph.node:
         if node.output[0] in skipped:
             continue
-        if node.op_type in CONVOLUTIONS and node.input[0] in ranges:
+        if node.op_type in CONVOLUTIONS and node.input[0] in ranges and not _is_grouped(node):
             norm = norms.get(node.output[0])
             _convolution(writer, node, norm, makers, ranges)
             if norm is not None:
@@ -197,11 +202,9 @@ def int8_model(artifact: Artifact, member: Member) -> tuple[bytes, list[Int8Laye
         kept.input[:] = inputs
         writer.nodes.append(kept)
         needed.update(inputs)
-    floats = {name: array for name, array in member.floats.items() if name in needed}
-    for name, array in floats.items():
-        writer.tensor(name, array.astype(np.float32, copy=False))
-    for name in needed & set(member.quantized):
-        writer.tensor(name, member.quantized[name].dequantize())
+    for name in (*member.floats, *member.quantized):
+        if name in needed:
+            writer.tensor(name, writer.floats(name))
     del graph.node[:]
     graph.node.extend(_without_dead(writer.nodes, {item.name for item in graph.output}))
     graph.initializer.extend(writer.tensors)
@@ -242,6 +245,11 @@ def _is_join(node: onnx.NodeProto) -> bool:
     return node.op_type == "Concat" and node.attribute[0].i == 1
 
 
+def _is_grouped(node: onnx.NodeProto) -> bool:
+    """Whether this is a transposed convolution in groups, whose weights' axes tell no output channels: stays float."""
+    return node.op_type == "ConvTranspose" and any(item.name == "group" and item.i != 1 for item in node.attribute)
+
+
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
@@ -266,17 +274,17 @@ def _convolution(
     """Write a convolution, and the normalisation after it, in INT8."""
     source, name = node.input[0], node.input[1]
     axis = 0 if node.op_type == "Conv" else 1
-    tensor: QuantizedTensor | NDArray[Any] = (
-        writer.member.quantized[name] if name in writer.member.quantized else writer.member.floats[name]
-    )
-    weights = int8_weights(tensor, axis=axis)
+    tensor = writer.member.quantized.get(name)
+    if tensor is not None:
+        checked_floats(name, tensor.scale)
+    weights = int8_weights(writer.floats(name) if tensor is None else tensor, axis=axis)
     gain = np.ones(len(weights.scale), dtype=np.float32)
     bias = np.zeros(len(weights.scale), dtype=np.float32)
     if len(node.input) > 2:
-        bias = writer.member.floats[node.input[2]].astype(np.float32)
+        bias = writer.floats(node.input[2])
     output = node.output[0]
     if norm is not None:
-        gamma, beta, mean, variance = (writer.member.floats[item].astype(np.float64) for item in norm.input[1:5])
+        gamma, beta, mean, variance = (writer.floats(item).astype(np.float64) for item in norm.input[1:5])
         epsilon = next((item.f for item in norm.attribute if item.name == "epsilon"), 1e-5)
         gain = (gamma / np.sqrt(variance + epsilon)).astype(np.float32)
         bias = ((bias - mean) * gain + beta).astype(np.float32)

@@ -66,7 +66,9 @@ def packed_net(artifact: Artifact, member: Member, name: Path) -> SegmentationNe
         weights = {key: torch.from_numpy(np.array(value)) for key, value in float_tensors(member)}
         missing = net.load_state_dict(weights, strict=False)
     except (ValueError, RuntimeError) as error:
-        raise InputError(name, f"does not fit the network {kind!r} ({error})") from None
+        lines = [line.strip() for line in str(error).splitlines()]
+        reason = lines[1] if isinstance(error, RuntimeError) and len(lines) > 1 else lines[0]
+        raise InputError(name, f"does not fit the network {kind!r} ({reason})") from None
     absent = [key for key in missing.missing_keys if not key.endswith("num_batches_tracked")]
     if absent:
         raise InputError(name, f"lacks {absent[0]} of the network {kind!r}")
