@@ -24,7 +24,7 @@ from typing import Any
 
 from ship_models import FIGURES, ROOT, commit, note_in_ledger, pack, score, shown
 
-from frugalseg.atomic import write_json, write_text
+from frugalseg.atomic import atomic_path, write_json, write_text
 from frugalseg.ensemble.members import Task, train_task
 from frugalseg.images import open_dataset
 from frugalseg.inspection import inspect_model
@@ -92,7 +92,8 @@ def teach(data: Path, work: Path, seed: int) -> None:
     for sample in open_dataset(data, subset="train").samples:
         if sample.name not in names and not (others / sample.image.name).exists():
             others.mkdir(exist_ok=True)
-            shutil.copyfile(sample.image, others / sample.image.name)
+            with atomic_path(others / sample.image.name) as temporary:
+                shutil.copyfile(sample.image, temporary)
     teachers = tuple(sorted(path.parent for path in work.glob(f"seed-*/{CARD}") if "bits" not in path.parent.name))
     phase = QuantizeConfig(method="lsq", bits=BITS[1], steps=400, learning_rate=5e-4)
     resume = (out / CONFIG).exists()
@@ -124,7 +125,7 @@ def measure(data: Path, work: Path) -> None:
         }
         told = "; ".join(f"testA, {mode} {shown(row)}" for mode, row in scores.items())
         note_in_ledger(f"`tools/half_record.py measure`, {name} of 42 images", told)
-    write_json(RESULT, {"images": suggested(), "seeds": seeds, "models": rows})
+        write_json(RESULT, {"images": suggested(), "seeds": seeds, "models": rows})
     write_text(PAGE, _with_table(PAGE.read_text(encoding="utf-8"), rows))
 
 

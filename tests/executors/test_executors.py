@@ -114,6 +114,10 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with open_executor("processes", 1) as executor:
         assert list(executor.map(work.threads, [0])) == [str(usable_cores())]
+    with open_executor("processes", 2 * usable_cores()) as executor:
+        assert list(executor.map(work.threads, [0])) == [str(usable_cores())], "one task has all cores"
+        assert set(executor.map(work.threads, range(3 * usable_cores()))) == {"1"}
+        assert list(executor.map(work.threads, [0])) == [str(usable_cores())]
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with open_executor("processes", 1) as executor:

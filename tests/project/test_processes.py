@@ -9,9 +9,11 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from frugalseg.project import Project, project_lock
+from frugalseg.project.processes import is_alive, this_process
 
 from .builders import small_project, two_objects
 
@@ -115,6 +117,20 @@ def test_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
         process.kill()
         assert taken.wait(10)
         thread.join()
+
+
+def test_a_process_is_known_again_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pid, began = this_process()
+    assert is_alive(pid, began)
+    assert not is_alive(pid, began + 1)
+    assert not is_alive(pid, None)
+    assert is_alive(pid, psutil.Process().create_time()), "as older versions wrote it"
+    if sys.platform == "linux":
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: began + 3600)
+        assert is_alive(pid, began)
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert not is_alive(child.pid, began)
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import select
 
 from frugalseg.cli import main
 from frugalseg.errors import InputError
-from frugalseg.images import read_image, write_image
+from frugalseg.images import Sample, read_image, write_image
 from frugalseg.project import (
     NewWindow,
     Project,
@@ -23,6 +24,8 @@ from frugalseg.project import (
     divide_folder,
 )
 from frugalseg.project.images import file_fault
+from frugalseg.project.schema import ImageRow, SlideRow
+from frugalseg.project.store import open_store
 from frugalseg.synthetic import write_synthetic_slide
 
 from .builders import image_folder, picture, small_project, two_objects, write_slide
@@ -179,6 +182,25 @@ def test_a_single_slide_is_for_training(folder: Path) -> None:
     project = with_slides(folder)
     assert project.draw_validation(share=0.5) == ()
     assert [each.role for each in project.slides()] == ["pool"]
+
+
+def test_a_patient_whose_slide_is_set_aside_is_not_trained_on(folder: Path) -> None:
+    """Images that are annotated before they are drawn go with their patient's slide."""
+    project = with_slides(folder)
+    paths = image_folder(folder.parent / "more", "x", "y", "z")
+    groups = ("p1", "p2", "p4")
+    project.add_images(
+        [Sample(path.stem, path, None, "all", group=group) for path, group in zip(paths, groups, strict=True)]
+    )
+    with open_store(project.folder).write() as session:
+        for row in session.scalars(select(SlideRow)):
+            row.group, row.role = {"s": ("p1", "validation"), "t": ("p3", "pool")}[row.name]
+        for image in session.scalars(select(ImageRow).where(ImageRow.name == "z")):
+            image.role = "pool"  # the images have been drawn
+    for name in "xy":
+        project.annotate(name, two_objects(), complete=True, source="test")
+    project.admit()
+    assert [project.image(name).role for name in "xy"] == ["validation", "pool"]
 
 
 def test_moved_changed_unusable(folder: Path, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class TestTrain:
             (["--ignore-value", "0"], "--ignore-value: does not go with a project"),
             (["--members", "0"], "members must be at least 1"),
             (["--bits", "99"], "bits"),
+            (["--bits", "4", "--quantize", "none"], "bits mean nothing without a quantizer"),
             (["--steps", "0"], "steps must be at least 1"),
             (["--warm-steps", "0"], "--warm-steps"),
             (["--warm-steps", "-3"], "--warm-steps"),

@@ -9,6 +9,7 @@ import pytest
 from frugalseg.errors import InputError
 from frugalseg.metrics import ImageScores, pool, pooled, score_image
 from frugalseg.simulation.curves import Curve, area_under, compare, read_curves, saved_share
+from frugalseg.simulation.report import summarise
 
 LEDGER = Path("ledger-of-mine")
 
@@ -74,6 +75,14 @@ def test_a_strategy_that_finds_more_is_better_and_the_reverse_worse():
     assert good.by_budget[0][1:] == (0, 0, 0)
     for _, gain, low, high in good.by_budget[1:]:
         assert 0 < low <= gain <= high
+
+
+def test_one_seed_shows_nothing_of_others():
+    curves = {curve.name: curve for curve in game({"random": [0.6, 0.7], "good": [0.8, 0.9]}, seeds=1)}
+    found = compare(curves["good"], curves["random"])
+    assert found.verdict == "better in the only seed"
+    summary = summarise(list(curves.values()), [found])
+    assert summary["curves"]["good"]["object_dice"]["sd"] == [None] * 3
 
 
 def test_a_strategy_like_the_baseline_is_not_told_apart():

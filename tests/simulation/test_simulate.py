@@ -291,6 +291,7 @@ class TestRefusals:
             (["--quantize-steps", "0", "--strategies", "suggestive:float"], "they would be equal"),
             (["--subset", "none"], "has no subset 'none'"),
             (["--test-subset", "none"], "has no subset 'none'"),
+            (["--test-subset", "train"], "'train' is the pool itself"),
             (["--merge", "/nonexistent"], "is not a folder"),
             (["--executor", "serial", "--workers", "2"], "workers: the serial executor has one"),
         ],

@@ -207,6 +207,12 @@ def test_codes_that_cost_something_become_cheaper(
     refused = ["quantize", str(source), "--out", str(tmp_path / "no"), "--method", "inq", "--entropy-factor", "1"]
     assert main(refused) == 2
     assert "entropy_factor goes with the method lsq" in capsys.readouterr().err
+    for flags in (["--bits", "4"], ["--float-layers", "head.*"], ["--granularity", "layer"]):
+        assert main([*refused[:4], "--method", "none", *flags]) == 2
+        assert "means nothing where weights stay float" in capsys.readouterr().err
+    (tmp_path / "settings.toml").write_text("distillation = 0.9\n")
+    assert main([*refused[:4], "--config", str(tmp_path / "settings.toml")]) == 2
+    assert "distillation: means nothing without --teacher" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
 
 

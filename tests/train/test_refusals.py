@@ -111,6 +111,7 @@ class TestRefusals:
             (["--patch-px", "64", "--batch-size", "1", "--net", "fcn"], "patch_px"),
             (["--folds", "1"], "folds"),
             (["--folds", "3"], "folds"),
+            (["--folds", "2", "--validation", "0.2"], "validation: does not go with --folds"),
             (["--subset", "testZ"], "testZ"),
             (["--seed", str(2**64)], "seed must be at most"),
             (["--threads", "999999999999"], "threads must be at most 1024"),

@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for flag, value in (("--unlabelled", args.unlabelled), ("--distillation", given.get("distillation"))):
         if value is not None and not args.teacher:
             raise ConfigError(flag, "means nothing without --teacher")
+    if config.distillation != QuantizeConfig.distillation and not args.teacher:
+        raise ConfigError("distillation", "means nothing without --teacher")
     config.spec  # noqa: B018 - refuses what the method cannot do, before any work
 
     from frugalseg.report.run import write_curves, write_gallery

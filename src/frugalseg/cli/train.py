@@ -75,6 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Train, leave pictures in the run folder, say where it is."""
     from frugalseg.config import Settings, given_settings, load_toml, resolve_config
+    from frugalseg.errors import ConfigError
 
     given = given_settings(args, TrainConfig)
     from_file = load_toml(args.config) if args.config else Settings({}, "none")
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if in_project:
         return train_project(args, config, name)
     refuse_round_flags(args)
+    if args.folds and config.validation:
+        raise ConfigError("validation", "does not go with --folds: each fold is validated on its held-out images")
     phase = _quantized_phase(args)
 
     from frugalseg.report.run import write_curves, write_gallery

@@ -27,6 +27,9 @@ class EnsembleConfig:
         if self.shared_trunk and self.method == "none" and not self.quantize_steps:
             raise ValueError("quantize_steps must be at least 1 where float members share a trunk: they would be equal")
 
+        if self.method == "none" and self.bits is not None:
+            raise ValueError("bits mean nothing without a quantizer: members stay float")
+
     def phase(self, member: int) -> QuantizeConfig | None:
         """Settings of a member's phase after the float one; None for none.
 

@@ -155,15 +155,17 @@ def train_ensemble(
     Run folders of the members, in order.
     """
     out.mkdir(parents=True, exist_ok=True)
+    data, whole = data.resolve(), out.resolve()  # workers may have another working directory
+    start, model, trunk = (path and path.resolve() for path in (start, model, trunk))
     with contextlib.nullcontext() if locked else training_lock(out, wait):
         if ensemble.shared_trunk and trunk is None:
-            trunk = out / TRUNK
+            trunk = whole / TRUNK
             source = _earlier(start, TRUNK) or model
             train_task(Task(data, trunk, tuple(names), config, start=source))  # here: it has all cores
         tasks = [
             Task(
                 data=data,
-                out=out / f"member-{index}",
+                out=whole / f"member-{index}",
                 names=bootstrap(names, config.seed, index),
                 config=None if trunk else replace(config, seed=member_seed(config.seed, index)),
                 phase=ensemble.phase(index),
@@ -174,7 +176,7 @@ def train_ensemble(
             )
             for index in range(ensemble.members)
         ]
-        return [Path(folder) for folder in executor.map(train_task, tasks, label=_label)]
+        return [out / Path(folder).relative_to(whole) for folder in executor.map(train_task, tasks, label=_label)]
 
 
 def planned_steps(config: TrainConfig, ensemble: EnsembleConfig) -> int:

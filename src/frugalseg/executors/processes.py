@@ -40,13 +40,14 @@ class _Job:
 
 
 class _Worker:
-    """One process and this end of its pipe; `job` is what it works on."""
+    """One process of so many threads and this end of its pipe; `job` is what it works on."""
 
     def __init__(self, n_threads: int) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
         self.job: _Job | None = None
+        self.n_threads = n_threads
         with environment({"OMP_NUM_THREADS": str(n_threads)}):
             self.process.start()
         theirs.close()  # so that the pipe ends with the process
@@ -133,12 +134,16 @@ class ProcessExecutor(Executor):
         return [worker for worker in self._workers if worker.job is not None]
 
     def _give_out(self, jobs: deque[_Job], function: Callable[[T], R], tasks: Sequence[T]) -> None:
-        """Give every idle worker a task; start workers while there are more tasks."""
+        """Give every idle worker a task; start workers while there are more tasks, with a share of the cores each."""
+        n_threads = threads_each(max(1, min(self._n_workers, len(tasks))))
         while jobs and len(self._busy()) < self._n_workers:
             job = jobs.popleft()
             idle = next((worker for worker in self._workers if worker.job is None), None)
+            if idle is not None and idle.n_threads != n_threads:  # of a map with more tasks, or fewer
+                self._remove(idle)
+                idle = None
             if idle is None:
-                idle = _Worker(threads_each(self._n_workers))
+                idle = _Worker(n_threads)
                 self._workers.append(idle)
             idle.start(job, function, tasks[job.index])
 

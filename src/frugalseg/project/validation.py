@@ -32,9 +32,9 @@ def draw(store: Store, share: float, seed: int, only: Collection[str] | None = N
         # windows of slides got their slide's role when they were cut
         images = session.scalars(select(ImageRow).where(ImageRow.slide_id.is_(None)).order_by(ImageRow.name)).all()
         slides = session.scalars(select(SlideRow).order_by(SlideRow.name)).all()
+        both: tuple[Drawn, ...] = (*images, *slides)
         if only is not None:
             images, slides = [row for row in images if row.role is not None or row.name in only], []
-        both: tuple[Drawn, ...] = (*images, *slides)
         aside: list[str] = []
         for rows in (images, slides):  # each for itself: else a single slide could be lost to validation
             roles = {row.group: row.role for row in both if row.role is not None and row.group is not None}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -123,15 +125,17 @@ class _Player:
         scored = list(score_images([cold_engine("lite")], self.pool, cold_scale(None, "lite")))
         return [pick.name for pick in suggest(as_pool(scored), ask, "cover")]
 
-    def _folder(self, number: int, shared: bool) -> Path:
+    def _folder(self, names: Sequence[str], number: int, shared: bool) -> Path:
+        """Where networks of these images lie; a repetition that chooses others takes none of them for its own."""
         contender = self.chain.contender
         name = START if shared or contender is None else contender.name.replace(":", "-")
         kind = "{data}-{settings}".format(**self.chain.common)  # networks of other settings are none of these
-        return self.chain.work / kind / f"seed-{self.chain.seed}" / name / f"budget-{self.counts[number]}"
+        images = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+        return self.chain.work / kind / f"seed-{self.chain.seed}" / name / f"budget-{self.counts[number]}-{images}"
 
     def _network(self, names: Sequence[str], number: int, shared: bool) -> Path:
         """The network trained on these images, from the same first weights for every strategy of the seed."""
-        folder = self._folder(number, shared)
+        folder = self._folder(names, number, shared)
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".lock"):  # other strategies of this seed may want it at the same time
             write_listing(folder / "data", self.dataset, [self.by_name[name] for name in names])
@@ -210,7 +214,7 @@ class _Player:
             model = load_model([trunk])
             return model.engines, model.card.scale
         ensemble = contender.ensemble(self.chain.config)
-        folder = self._folder(number, False) / f"ensemble-{contender.method}-{contender.bits or ''}"
+        folder = self._folder(names, number, False) / f"ensemble-{contender.method}-{contender.bits or ''}"
         began = time.monotonic()
         members = train_ensemble(
             trunk.parent / "data",
@@ -224,8 +228,15 @@ class _Player:
         )
         log.info("%s: ensemble in %.1f minutes", contender.name, (time.monotonic() - began) / 60)
         model = load_model(members)
-        shutil.rmtree(folder, ignore_errors=True)  # a repetition would train the same again
+        discard(folder)  # a repetition would train the same again
         return model.engines, model.card.scale
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder under another name, so that a kill leaves all of it there or nothing."""
+    going = folder.with_name(f".{folder.name}-{os.getpid()}")
+    folder.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def pool_samples(dataset: Dataset, config: SimulationConfig, test_names: Sequence[str]) -> list[Sample]:

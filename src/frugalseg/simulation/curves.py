@@ -147,7 +147,8 @@ class Comparison:
     def verdict(self) -> str:
         """Whether the area under its curve is above the baseline's, as far as the interval tells."""
         _, low, high = self.area
-        return "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        word = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        return f"{word} in the only seed" if self.n_seeds == 1 and low * high > 0 else word
 
 
 def compare(curve: Curve, baseline: Curve, *, figure: str = "object_dice", seed: int = 0) -> Comparison:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from frugalseg.atomic import write_bytes, write_json
 from frugalseg.report import Figure, FigureSection, Section, TableSection, TextSection, write_report
 from frugalseg.report.palette import LINES
@@ -45,9 +43,10 @@ def summarise(curves: Sequence[Curve], comparisons: Sequence[Comparison]) -> dic
     }
 
 
-def _spread(values: Any) -> dict[str, list[float]]:
-    deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    return {"mean": values.mean(axis=0).round(5).tolist(), "sd": deviation.round(5).tolist()}
+def _spread(values: Any) -> dict[str, list[float | None]]:
+    """Mean and standard deviation over the seeds; of a single seed there is none."""
+    deviation = values.std(axis=0, ddof=1).round(5).tolist() if len(values) > 1 else [None] * values.shape[1]
+    return {"mean": values.mean(axis=0).round(5).tolist(), "sd": deviation}
 
 
 def write_simulation(

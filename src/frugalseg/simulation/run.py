@@ -67,6 +67,7 @@ def simulate(
     ConfigError
         No strategy is named, or one needs an ensemble that the settings do not allow.
     """
+    out = out.resolve()  # workers may have another working directory
     contenders = list(dict.fromkeys(contenders))  # played twice side by side, a chain would disturb its twin
     _check_contenders(contenders, config)
     dataset = open_dataset(data, subset=subset or ("train" if test_subset else None))
@@ -75,6 +76,8 @@ def simulate(
         log.info("the pool is the subset %s", subset)
         dataset = open_dataset(data, subset=subset)
     check_names(dataset)
+    if test_subset is not None and test_subset == (subset or "train"):
+        raise ConfigError("test_subset", f"{test_subset!r} is the pool itself, whose images networks learn from")
     held_out = () if test_subset else _held_out(dataset.labelled, data)
     test = open_dataset(data, subset=test_subset) if test_subset else None
     if test is not None and not test.labelled:

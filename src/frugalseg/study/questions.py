@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frugalseg.study.comparing import DISAGREEMENT, LOWER_IS_BETTER, Contrast, Difference, difference
-from frugalseg.study.grid import EVERY
+from frugalseg.study.grid import EVERY, NETS
 from frugalseg.study.reading import PARTS, CellResult
 
 NOT_RUN = "not run"
@@ -150,7 +150,7 @@ def answer(question: Question, results: Sequence[CellResult]) -> list[Answer]:
         pairs = contrast.pairs(results)
         found = [
             Answer(contrast, net, part, gap, _verdict(question, contrast, gap))
-            for net in dict.fromkeys(left.cell.net for left, _ in pairs)
+            for net in sorted({left.cell.net for left, _ in pairs}, key=NETS.index)
             for part in PARTS
             if (gap := difference([pair for pair in pairs if pair[0].cell.net == net], part, contrast.figure))
         ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def reproduce(
     StoppedError
         Ctrl-C; the same command goes on.
     """
+    data, out = replace(data, root=data.root.resolve()), out.resolve()  # workers may have another working directory
     check_ledger(out / LEDGER, data, configs)
     left = not_done(out, data, cells, configs)
     try:
@@ -142,7 +143,12 @@ def merge(out: Path, other: Path, data: StudyData, configs: Configs) -> int:
     ledger = other / LEDGER if (other / LEDGER).is_dir() else other
     check_ledger(ledger, data, configs)
     check_ledger(out / LEDGER, data, configs)
-    for selection in sorted(other.glob(f"{SELECTION}/*/{SIMULATED}")):
+    selections = sorted(other.glob(f"{SELECTION}/*/{SIMULATED}"))
+    for selection in selections:
+        for config in configs.values():
+            if config.suggest_net == selection.parent.name:
+                check_results(selection, _simulated_key(data, config))
+    for selection in selections:
         Ledger(out / SELECTION / selection.parent.name / SIMULATED).merge(selection)
     return Ledger(out / LEDGER).merge(ledger)
 

@@ -57,6 +57,10 @@ class QuantizeConfig:
             raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
         if self.entropy_factor and self.method != "lsq":
             raise ValueError(f"entropy_factor goes with the method lsq, not {self.method}")
+        if self.method == "none":
+            for name in ("bits", "granularity", "float_layers"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} means nothing where weights stay float (method none)")
         if self.portions is not None and self.method not in ("inq", *CONTROLS):
             raise ValueError(f"portions go with the method inq, not {self.method}")
         for name in ("warmup", "distillation"):
