@@ -16,6 +16,7 @@ from frugalseg.cli import main
 from frugalseg.errors import InputError
 from frugalseg.evaluate import evaluate_folders, score_folders
 from frugalseg.images.labels import write_label_map
+from frugalseg.images.objects import doubt_of
 from frugalseg.metrics import FIGURES, object_dice, pool
 
 
@@ -101,6 +102,39 @@ def test_missing_predictions_are_all_named(folders):
     assert "a_anno.png: no prediction 'a' in" in listed[0]
     assert "b_anno.png: no prediction 'b' in" in listed[1]
     assert evaluate_folders(*folders, match="c")["n_images"] == 1
+
+
+def test_what_is_not_predicted_can_be_left_out(folders, caplog):
+    pred, truth = folders
+    (pred / "b.tif").unlink()
+    document = evaluate_folders(pred, truth, predicted_only=True)
+    assert sorted(document["per_image"]) == ["a", "c"]
+    assert "1 truths without prediction are left out" in caplog.text
+    for path in pred.glob("*.tif"):
+        path.unlink()
+    write_label_map(pred / "other.tif", TRUTH["a"])
+    assert problems_of(pred, truth, predicted_only=True) == [f"{pred}: holds no prediction of any truth"]
+
+
+def test_masks_against_themselves(folders):
+    pred, _ = folders
+    assert evaluate_folders(pred, pred)["object_f1"] == 1
+
+
+def test_labels_that_are_hardly_objects_are_told(folders, tmp_path, caplog):
+    """A mask that was resized with interpolation, and one whose values are classes."""
+    pred, truth = folders
+    large = np.kron(TRUTH["a"] > 0, np.full((8, 8), 255)).astype(np.uint8)
+    soft = Image.fromarray(large).resize((170, 130), Image.Resampling.BICUBIC).rotate(20, Image.Resampling.BICUBIC)
+    soft.save(truth / "a_anno.png")
+    write_label_map(pred / "a.tif", np.asarray(soft).astype(np.int32) // 255)
+    classes = np.zeros((24, 30), np.int32)
+    classes[2:5, 2:28:4], classes[10:13, 2:28:4] = 1, 2
+    write_label_map(truth / "b_anno.png", classes)
+    evaluate_folders(pred, truth)
+    assert "pieces: was it resized with interpolation" in caplog.text
+    assert f"{truth / 'b_anno.png'}: its 2 labels lie in 14 pieces: are they classes?" in caplog.text
+    assert doubt_of(TRUTH["a"]) is None
 
 
 def test_every_kind_of_problem_is_listed_at_once(folders):

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,14 @@ def test_pixel_sizes_that_files_do_not_say_are_told(
     assert not caplog.messages
     with pytest.raises(InputError, match=r"--pixel-size: pixels of 3 µm, .* would be enlarged 4.8 times, 4 at most$"):
         predict_files(model, find_images([folder]), Outputs(tmp_path / "more", overlays=False), pixel_size_um=3)
+
+
+def test_a_named_file_that_only_looks_like_a_mask_is_an_image(folder: Path) -> None:
+    named = (folder / "noise.png").rename(folder / "tumour_Label.png")
+    assert [path.name for path in find_images([folder])] == ["glands.png"]
+    assert find_images([named]) == [named]
+    shutil.copy(folder / "glands.png", folder / "tumour.png")
+    assert [path.name for path in find_images([named, folder / "tumour.png"])] == ["tumour.png"]
 
 
 def test_another_stain_changes_little_unless_it_is_kept(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from frugalseg.artifact import NOT_STATED, read_artifact
 from frugalseg.errors import InputError
-from frugalseg.shipped import MODELS, STATE_VARIABLE, is_first_use, model_folder, resolve_model
+from frugalseg.shipped import (
+    MODELS,
+    REFERENCE,
+    STATE_VARIABLE,
+    is_first_use,
+    model_folder,
+    resolve_model,
+    whole_terms,
+)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -32,6 +40,24 @@ def test_a_file_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "glands").write_text("mine")
     assert resolve_model(Path("glands")) == Path("glands")
+
+
+def test_a_folder_that_is_no_model_does_not_hide_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a project may be called."""
+    monkeypatch.chdir(tmp_path)
+    Path("glands").mkdir()
+    assert resolve_model(Path("glands")).suffix == ".fseg"
+    Path("glands/model.json").write_text("{}")
+    assert resolve_model(Path("glands")) == Path("glands")
+
+
+def test_terms_go_along_whole() -> None:
+    short = read_artifact(resolve_model(Path("glands"))).licence
+    whole = whole_terms(short)
+    assert REFERENCE not in whole
+    assert whole.startswith("research use only")
+    assert "cite the images: K. Sirinukunwattana" in whole
+    assert whole_terms("CC0-1.0") == "CC0-1.0"
 
 
 def test_other_names_stay_as_they_are() -> None:

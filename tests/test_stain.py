@@ -87,8 +87,14 @@ def test_fluorescence_stays_dark_for_a_network_of_stained_tissue() -> None:
     down, across = np.ogrid[:60, :60]
     glow = np.clip(300 * np.exp(-((down - 30) ** 2 + (across - 30) ** 2) / 80), 0, 200).astype(np.uint8)
     blue = np.stack([0 * glow, 0 * glow, glow], axis=2)
-    for image in (blue, np.stack([glow] * 3, axis=2), 0 * blue):
+    for image in (blue, np.stack([glow] * 3, axis=2)):
         assert curves_for(measured(GLANDS), [image]) is None
+
+
+def test_nothing_but_black_is_nothing_but_padding() -> None:
+    image = np.zeros((8, 9, 3), dtype=np.uint8)
+    assert (recolour(image, curves_for(measured(GLANDS), [image])) == 255).all()
+    assert measure_stain([image]) is None
 
 
 def test_probabilities_of_black_padding_are_background() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from frugalseg.arrays import UNKNOWN, LabelMap
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.labels import read_label_map
-from frugalseg.images.names import image_stem, is_image_name, is_mask_name, masked_stem, tabled_name
-from frugalseg.images.objects import is_binary, split_components
+from frugalseg.images.names import image_stem, is_image_name, is_mask_name, masked_stem, subfolder_hint, tabled_name
+from frugalseg.images.objects import doubt_of, is_binary, split_components
 from frugalseg.images.tables import label_number, read_columns
 from frugalseg.metrics import ImageScores, image_means, pool, score_image
 
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _PRED_TABLE, _TRUTH_TABLE = "objects.csv", "classes.csv"
 _CLASS_COLUMNS = ("image", "label", "class")
+_MASK_FOLDERS = ("masks", "labels", "labelsTr")
 _NO_LABELS = frozenset({".jpg", ".jpeg", ".jpe"})  # JPEG changes values: such a file is a picture, not a label map
 
 Classes = dict[str, dict[int, str]]
@@ -57,12 +58,13 @@ def evaluate_folders(
     ignore_value: int | None = None,
     connected_components: bool = False,
     match: str | None = None,
+    predicted_only: bool = False,
 ) -> dict[str, Any]:
     """Score the predictions in one folder against the truths in another.
 
     Parameters
     ----------
-    pred_dir, truth_dir, ignore_value, connected_components, match
+    pred_dir, truth_dir, ignore_value, connected_components, match, predicted_only
         As for :func:`score_folders`.
 
     Returns
@@ -78,7 +80,12 @@ def evaluate_folders(
         As :func:`score_folders`.
     """
     scores = score_folders(
-        pred_dir, truth_dir, ignore_value=ignore_value, connected_components=connected_components, match=match
+        pred_dir,
+        truth_dir,
+        ignore_value=ignore_value,
+        connected_components=connected_components,
+        match=match,
+        predicted_only=predicted_only,
     )
     document = _figures(scores.images.values())
     document["per_image"] = {stem: pool([image]).as_dict() for stem, image in scores.images.items()}
@@ -95,6 +102,7 @@ def score_folders(
     ignore_value: int | None = None,
     connected_components: bool = False,
     match: str | None = None,
+    predicted_only: bool = False,
 ) -> FolderScores:
     """Pair the label maps of two folders by stem and score each pair.
 
@@ -112,6 +120,8 @@ def score_folders(
         it such a map is one object, as the challenge's code sees it, and a warning says so.
     match
         Only truths whose stem fits this shell pattern are scored.
+    predicted_only
+        Truths without prediction are left out, not refused.
 
     Raises
     ------
@@ -120,7 +130,7 @@ def score_folders(
         folder that does not exist or holds no label map.
     """
     pred_dir, truth_dir = Path(pred_dir), Path(truth_dir)
-    pairs, problems, extra = _paired(pred_dir, truth_dir, match)
+    pairs, problems, extra = _paired(pred_dir, truth_dir, match, predicted_only)
     classes = _class_tables(pred_dir, truth_dir, pairs, problems)
     images: dict[str, ImageScores] = {}
     by_class: dict[str, dict[str, ImageScores]] = {}
@@ -153,7 +163,9 @@ def _figures(images: Iterable[ImageScores]) -> dict[str, Any]:
 # --- which file belongs to which ------------------------------------------------------------------------------------
 
 
-def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_Pair], list[Problem], list[str]]:
+def _paired(
+    pred_dir: Path, truth_dir: Path, match: str | None, predicted_only: bool
+) -> tuple[list[_Pair], list[Problem], list[str]]:
     """Pairs by stem, what stands against them, and the stems of predictions without truth."""
     truths = _label_files(truth_dir)
     if any(map(is_mask_name, truths)):
@@ -163,13 +175,15 @@ def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_P
     }
     if not true_files:
         hint = "" if match is None else f" that match {match!r}"
-        inner = next((name for name in ("masks", "labels", "labelsTr") if (truth_dir / name).is_dir()), None)
-        advice = f"; did you mean its subfolder {inner}?" if inner else ""
+        advice = "" if match else subfolder_hint(truth_dir, _MASK_FOLDERS)
         raise InputError(truth_dir, f"holds no label maps{hint} (PNG, BMP or TIFF){advice}")
     predictions = _label_files(pred_dir)
     if pred_dir.resolve() == truth_dir.resolve():  # predictions beside their truths: a truth is not its own prediction
-        predictions = [path for path in predictions if path.name not in {truth.name for truth in truths}]
+        beside = [path for path in predictions if path.name not in {truth.name for truth in truths}]
+        predictions = beside or predictions  # alone in the folder they are scored against themselves
     predicted = _by_stem(predictions)
+    if predicted_only:
+        true_files = _with_prediction(true_files, predicted, pred_dir)
     pairs, problems = [], []
     for stem, files in true_files.items():
         candidates = predicted.get(_named_as_image(stem, predicted), [])
@@ -183,6 +197,18 @@ def _paired(pred_dir: Path, truth_dir: Path, match: str | None) -> tuple[list[_P
             pairs.append(_Pair(stem, candidates[0], files[0]))
     known = {_named_as_image(stem, predicted) for stem in _by_stem(truths)}
     return pairs, problems, sorted(set(predicted) - known)
+
+
+def _with_prediction(
+    true_files: Mapping[str, list[Path]], predicted: Container[str], pred_dir: Path
+) -> dict[str, list[Path]]:
+    """Truths of which there is a prediction."""
+    kept = {stem: files for stem, files in true_files.items() if _named_as_image(stem, predicted) in predicted}
+    if not kept:
+        raise InputError(pred_dir, "holds no prediction of any truth")
+    if left := len(true_files) - len(kept):
+        _log.warning("%s: %d truths without prediction are left out", pred_dir, left)
+    return kept
 
 
 def _named_as_image(stem: str, predicted: Container[str]) -> str:
@@ -232,6 +258,8 @@ def _readable(path: Path, ignore_value: int | None, components: bool, problems: 
         problems.extend(error.problems)
         return None
     if not is_binary(labels):
+        if doubt := doubt_of(labels):
+            _log.warning("%s: %s", path, doubt)
         return _ReadMap(labels)
     split, origin = split_components(labels)
     if components:

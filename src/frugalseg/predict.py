@@ -32,6 +32,7 @@ from frugalseg.processor import Precision, usable_threads
 from frugalseg.report import overlay
 from frugalseg.results_folder import OVERLAYS, PROBABILITIES, ResultsFolder
 from frugalseg.segmentation import Segmented, resize_image, segment
+from frugalseg.shipped import MODELS, resolve_model
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ def load_model(
 
     Parameters
     ----------
+    paths
+        Files and folders; ``Path("glands")`` names the shipped model.
     engine
         ``auto`` is OpenVINO for packed files, which then need no torch, and torch for run folders.
     precision, device, threads
@@ -90,7 +93,9 @@ def load_model(
     ConfigError
         The engine cannot do what was asked for, or is not installed.
     """
-    problems = [Problem(str(path), "no such model") for path in paths if not path.exists()]
+    paths = [resolve_model(Path(path)) for path in paths]
+    known = f" (the shipped ones are {', '.join(MODELS)})"
+    problems = [Problem(str(path), f"no such model{known}") for path in paths if not path.exists()]
     if problems:
         raise InputError.of(problems)
     models = [
@@ -176,6 +181,36 @@ def _torch_engine(net: Any, precision: str, device_name: str, threads: int) -> E
     return TorchEngine(net.to(device, memory_format=torch.channels_last), bf16=bf16)
 
 
+def segment_image(model: Model, image: Image, *, pixel_size_um: float | None = None, tta: bool = False) -> Segmented:
+    """Segment one image in memory, as ``frugalseg predict`` does those in files.
+
+    Parameters
+    ----------
+    image
+        Colours, ``uint8`` of shape (H, W, 3); of any size.
+    pixel_size_um
+        Size of its pixels in µm; that of the training images if not given.
+    tta
+        Average over turns, mirrored turns and three scales.
+
+    Returns
+    -------
+    Segmented
+        Among others `labels`, the label map (H, W): 0 for background, objects 1…n.
+
+    Raises
+    ------
+    InputError
+        The pixel size cannot be right, or the array is no such image.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError("image", f"must be uint8 of shape (H, W, 3), is {image.dtype} of shape {image.shape}")
+    card = model.card
+    check_sizes(card, [Path("image")], [pixel_size_um], flag=False)
+    scale = card.scale_for(pixel_size_um)
+    return segment(model.engines, image, scale=scale, settings=card.instances, stain=card.stain, tta=tta)
+
+
 def predict_files(
     model: Model,
     files: Sequence[Path],
@@ -225,7 +260,7 @@ def predict_files(
             continue
         card = model.card
         scale = card.scale_for(size_um)
-        found = segment(model.engines, image, scale=scale, settings=card.instances, stain=card.stain, tta=tta)
+        found = segment_image(model, image, pixel_size_um=size_um, tta=tta)
         name = image_stem(path)
         folder.clear(name, _write(outputs, name, image, found))
         objects = list(object_rows(name, found, card, size_um))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,17 @@ MODELS: Mapping[str, str] = {
 LICENCE = "LICENSE.md"
 """Terms of the weights, beside the files."""
 
+REFERENCE = "LICENSE.md beside the model has the whole text"
+"""How the terms of a shipped model, and of what was trained from one, refer to it."""
+
 STATE_VARIABLE = "FRUGALSEG_STATE_DIR"
 """Environment variable that moves what is remembered of a user."""
+
+
+_OF_RUNS = ("model.json", "config.json", "folds.json")
+"""What a folder holds that is a run, has begun to be one, or is a cross-validation."""
+
+log = logging.getLogger(__name__)
 
 
 def model_folder() -> Path:
@@ -32,16 +42,26 @@ def model_folder() -> Path:
     return inside if inside.is_dir() else package.parent.parent / "models"
 
 
+def whole_terms(licence: str) -> str:
+    """The terms of weights, and where they refer to the text beside the shipped models, that text after them."""
+    file = model_folder() / LICENCE
+    if REFERENCE not in licence or not file.is_file():
+        return licence
+    return f"{licence.removesuffix(REFERENCE).rstrip('. ')}.\n\n{file.read_text(encoding='utf-8')}".strip()
+
+
 def resolve_model(path: Path) -> Path:
-    """`path` itself, or the file of the shipped model that it names; a file or folder of that name goes first.
+    """`path` itself, or the file of the shipped model that it names; a model of that name that lies there goes first.
 
     Raises
     ------
     InputError
         The named model did not come with this installation.
     """
-    if path.exists() or str(path) not in MODELS:
+    if str(path) not in MODELS or path.is_file() or any((path / name).exists() for name in _OF_RUNS):
         return path
+    if path.exists():
+        log.info("the folder %s holds no model; the shipped model of this name is taken", path)
     file = model_folder() / MODELS[str(path)]
     if not file.is_file():
         raise InputError(

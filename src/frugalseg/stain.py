@@ -164,10 +164,12 @@ Counts = NDArray[np.int64]
 
 
 def _is_dark(counts: Counts, n_black: int) -> bool:
-    """Whether images have a dark ground, or no pixel; the counts are without `n_black` black ones."""
+    """Whether images have a dark ground, or no pixel at all; the counts are without `n_black` black ones."""
     whole = counts[0].sum(axis=1)
     n_pixels = int(whole.sum())
-    if n_pixels == 0 or _quantile(whole, 0.75) > DARK_GROUND:
+    if n_pixels == 0:
+        return not n_black
+    if _quantile(whole, 0.75) > DARK_GROUND:
         return True
     return n_black > 0.25 * (n_black + n_pixels) and _quantile(whole, 0.5) > MOST_DENSITY
 
@@ -180,6 +182,8 @@ def _quantile(whole: NDArray[np.int64], share: float) -> float:
 def _stain_of(counts: Counts) -> Stain | None:
     """The stain of what is denser than glass; None for hardly any."""
     whole = counts[0].sum(axis=1)
+    if not whole.any():
+        return None
     ground = min(_quantile(whole, BRIGHTEST), MOST_GROUND)
     tissue = counts[:, math.ceil(round((ground + GLASS) / BIN, 6)) :].sum(axis=1)
     n_tissue = int(tissue[0].sum())

@@ -103,20 +103,37 @@ def test_16_bit_grey_is_shifted_by_its_range(tmp_path, top, shift, suffix):
     assert read_header(path).bits == 16
 
 
-@pytest.mark.parametrize("top", [4000, 65535])
-def test_16_bit_colour_png_follows_the_same_rule(tmp_path, top):
+@pytest.mark.parametrize(("top", "shift"), [(200, 0), (1000, 2), (4000, 4), (16383, 6), (65535, 8)])
+def test_16_bit_colour_png_may_have_10_or_14_bits_too(tmp_path, top, shift):
     image = np.random.default_rng(1).integers(0, top, (HEIGHT, WIDTH, 3)).astype(np.uint16)
     image[0, 0] = top
     (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(image))
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image >> (4 if top < 4096 else 8))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), image >> shift)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_sample_of_a_tiff_counts_by_what_it_is(tmp_path, dtype):
+    """Unspecified: no colour; associated: colours that are multiplied by it already; unassociated: as in PNG."""
+    white = np.iinfo(dtype).max
+    colours = np.full((40, 50, 3), white // 4, dtype)
+    colours[0, 0] = white // 2
+    half = np.full((40, 50, 1), white // 2, dtype)
+    means = {}
+    for kind in ("unspecified", "assocalpha", "unassalpha"):
+        tifffile.imwrite(tmp_path / f"{kind}.tif", np.dstack([colours, half]), photometric="rgb", extrasamples=[kind])
+        means[kind] = float(read_image(tmp_path / f"{kind}.tif").mean())
+    assert means == pytest.approx({"unspecified": 63, "assocalpha": 191, "unassalpha": 159}, abs=1.5)
+    tifffile.imwrite(tmp_path / "empty.tif", np.dstack([colours, 0 * half]), photometric="rgb", extrasamples=[2])
+    assert read_image(tmp_path / "empty.tif").max() == 127, "transparent everywhere: it means something else"
 
 
 def test_16_bit_rgba_png_lies_over_white(tmp_path):
     image = np.full((2, 2, 4), 65535, np.uint16)
     image[..., :3] = 256 * 30
     image[0, 0, 3] = 0
+    image[1, 1, :3] = 65535
     (tmp_path / "x.png").write_bytes(imagecodecs.png_encode(image))
-    assert read_image(tmp_path / "x.png")[:, :, 0].tolist() == [[255, 30], [30, 30]]
+    assert read_image(tmp_path / "x.png")[:, :, 0].tolist() == [[255, 30], [30, 255]]
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, 255), (255.0, 255)])
@@ -258,7 +275,9 @@ def test_pixel_size_of_tiff_resolution(tmp_path, unit, value, expected):
 
 def test_pixel_size_of_imagej_ome_aperio_and_png(tmp_path):
     grey = colours()[..., 0]
-    tifffile.imwrite(tmp_path / "j.tif", grey, imagej=True, resolution=(4, 4), metadata={"unit": "um"})
+    for unit in ("micrometer", "um"):
+        tifffile.imwrite(tmp_path / "j.tif", grey, imagej=True, resolution=(4, 4), metadata={"unit": unit})
+        assert read_header(tmp_path / "j.tif").pixel_size_um == 0.25
     metadata = {"axes": "YX", "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.25}
     tifffile.imwrite(tmp_path / "o.ome.tif", grey, metadata=metadata)
     tifffile.imwrite(tmp_path / "a.tif", grey, description="Aperio Image Library|AppMag = 40|MPP = 0.25", metadata=None)

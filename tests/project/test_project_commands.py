@@ -53,7 +53,7 @@ def test_commands_say_what_they_do_and_no_more(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "frugalseg", "init", "project", "--images", "data"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == ["data: layout GlaS, 1 images, 1 with mask (train 1)"]
+    assert done.stderr.splitlines() == ["data: layout GlaS, 1 images, 1 with mask (train 1), pixels of 0.5 µm"]
 
 
 def test_init_again_adds_what_is_new(tmp_path: Path, capsys: Captured) -> None:

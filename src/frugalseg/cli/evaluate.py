@@ -37,6 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ignore-value", type=int, metavar="N", help="value in the truth that means not annotated")
     parser.add_argument("--match", metavar="GLOB", help="score only truths whose stem matches, for example 'testA_*'")
+    parser.add_argument(
+        "--predicted-only", action="store_true", help="leave truths out that have no prediction; without it an error"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="write the figures of each image to a table")
 
 
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ignore_value=args.ignore_value,
         connected_components=args.components,
         match=args.match,
+        predicted_only=args.predicted_only,
     )
     if args.out is not None:
         _write_table(args.out, document["per_image"])

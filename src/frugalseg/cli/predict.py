@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--member", type=Path, action="append", default=[], metavar="MODEL",
                         help="a further model, for an ensemble: probabilities are averaged")  # fmt: skip
     parser.add_argument(
-        "--tta", action="store_true", help="average over turns, mirrored turns and three scales (25 times slower)"
+        "--tta", action="store_true", help="average over turns, mirrored turns and three scales: 25 times the work"
     )
     parser.add_argument(
         "--no-stain-matching", action="store_true",

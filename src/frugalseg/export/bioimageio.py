@@ -24,6 +24,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.instances import CUT_FACTOR, DOUBTED, InstanceSettings
 from frugalseg.model_files import ModelCard
 from frugalseg.nets.onnx_graph import INPUT, OPSET, OUTPUT
+from frugalseg.shipped import whole_terms
 from frugalseg.stain import BRIGHTEST, DARK_GROUND, GLASS, LEAST_TISSUE, MOST_FACTOR, MOST_GROUND, MOST_POWER
 from frugalseg.synthetic import synthetic_glands
 
@@ -35,8 +36,22 @@ CITATIONS = {
     "Xu et al., Quantization of Fully Convolutional Networks for Accurate Biomedical Image Segmentation, CVPR 2018": (
         "https://arxiv.org/abs/1803.04907"
     ),
-    "Zhou et al., Incremental Network Quantization, ICLR 2017": "https://arxiv.org/abs/1702.03044",
 }
+METHODS = {
+    "inq": ("Zhou et al., Incremental Network Quantization, ICLR 2017", "https://arxiv.org/abs/1702.03044"),
+    "dorefa": ("Zhou et al., DoReFa-Net, 2016", "https://arxiv.org/abs/1606.06160"),
+    "twn": ("Li et al., Ternary Weight Networks, 2016", "https://arxiv.org/abs/1605.04711"),
+    "ttq": ("Zhu et al., Trained Ternary Quantization, ICLR 2017", "https://arxiv.org/abs/1612.01064"),
+    "lsq": ("Esser et al., Learned Step Size Quantization, ICLR 2020", "https://arxiv.org/abs/1902.08153"),
+}
+"""What is cited for few-bit weights."""
+
+GLAS = (
+    "Sirinukunwattana et al., Gland segmentation in colon histology images: The GlaS challenge contest,"
+    " Medical Image Analysis 35, 2017",
+    "https://arxiv.org/abs/1603.00275",
+)
+"""Cited where the terms of the weights name the challenge's images."""
 
 
 def write_package(out: Path, artifact: Artifact, network: bytes) -> int:
@@ -67,7 +82,7 @@ def write_package(out: Path, artifact: Artifact, network: bytes) -> int:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         (folder / "network.onnx").write_bytes(content)
-        (folder / "LICENSE.md").write_text(f"{artifact.licence}\n", encoding="utf-8")
+        (folder / "LICENSE.md").write_text(f"{whole_terms(artifact.licence)}\n", encoding="utf-8")
         (folder / "README.md").write_text(_documentation(artifact), encoding="utf-8")
         planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
         np.save(folder / "input.npy", planes)
@@ -136,6 +151,13 @@ def _needed(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return kept[::-1]
 
 
+def _citations(artifact: Artifact) -> list[tuple[str, str]]:
+    """Texts and addresses of what the weights come from."""
+    spec = artifact.card.quantization
+    found = [*CITATIONS.items(), *([METHODS[spec.method]] if spec is not None else [])]
+    return [*found, GLAS] if "GlaS" in artifact.licence else found
+
+
 def _describe(artifact: Artifact, folder: Path) -> Any:
     v0_5: Any = importlib.import_module("bioimageio.spec.model.v0_5")
     card = artifact.card
@@ -184,7 +206,7 @@ def _describe(artifact: Artifact, folder: Path) -> Any:
         name=re.sub(r"[^a-zA-Z0-9_+\- ()]", "", f"frugalseg {card.net} - {classes}")[:120],
         description=f"Segmentation of {classes} by the network {card.net}{bits}; made by frugalseg {__version__}",
         authors=[v0_5.Author(name="frugalseg")],
-        cite=[v0_5.CiteEntry(text=text, url=url) for text, url in CITATIONS.items()],
+        cite=[v0_5.CiteEntry(text=text, url=url) for text, url in _citations(artifact)],
         license=file("LICENSE.md") if artifact.licence != NOT_STATED else None,
         documentation=file("README.md"),
         covers=[file("cover.png")],

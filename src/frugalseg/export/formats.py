@@ -20,6 +20,7 @@ from frugalseg.errors import ConfigError, InputError
 from frugalseg.export.calibration import Calibration, calibrate, calibration_images
 from frugalseg.export.packing import member_folders, pack_runs, with_half_floats
 from frugalseg.graphs import float_model, int8_model
+from frugalseg.shipped import whole_terms
 from frugalseg.train.folds import FittedRejector
 
 log = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ def describe(artifact: Artifact) -> dict[str, Any]:
         "stride": artifact.stride,
         "halo_px": artifact.halo_px,
         "normalisation": {"mean": artifact.mean, "divisor": artifact.divisor},
-        "licence": artifact.licence,
+        "licence": whole_terms(artifact.licence),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ _NOT_RGB = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB"}
 """Photometric numbers of TIFF whose samples are other colours; YCbCr (6) is decoded to RGB with JPEG alone."""
 
 _WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEG = 0, 3, 6, (6, 7)
+_GREY_OR_RGB = (0, 1, 2)
+_UNSPECIFIED, _ASSOCIATED = 0, 1
+"""What the samples beyond the colours of a TIFF are; 2 is transparency as PNG has it."""
 
 _COLOUR_MODES = {"CMYK", "YCbCr", "LAB", "HSV", "RGBX"}
 """Modes of Pillow whose samples are not grey, RGB or RGBA."""
@@ -48,9 +52,9 @@ def read_image(path: Path) -> Image:
 
     Notes
     -----
-    Grey becomes three equal channels, palettes their colours, transparency is laid over white. Samples of 16 bits are
-    shifted right by 8; but a file whose largest sample fits 12 bits is taken for a 12-bit camera's and shifted by 4,
-    and one whose largest sample fits 8 bits is left as it is. Floating point must lie in 0-1 (then it is multiplied
+    Grey becomes three equal channels, palettes their colours, transparency is laid over white; a TIFF's fourth channel
+    is left out where the file does not say that it is transparency, or where it would hide all. Samples of 16 bits are
+    shifted right by what :func:`bits_to_drop` says. Floating point must lie in 0-1 (then it is multiplied
     by 255; where the largest sample is below 2, what is above 1 is cut off) or in 0-255. Samples of fewer than 8 bits
     are stretched to 0-255.
     """
@@ -95,6 +99,22 @@ def decode(path: Path, *, colours: bool) -> tuple[NDArray[Any], Header]:
     if turned.shape[:2] != (header.height, header.width):
         raise InputError(path, f"is damaged: {turned.shape[1]} x {turned.shape[0]} pixels, unlike its header")
     return turned, header
+
+
+def without_other_samples(samples: NDArray[Any], extra: Sequence[int]) -> NDArray[Any]:
+    """Samples (…, 2 or 4) of a TIFF without a last one that is no transparency of the usual kind.
+
+    Colours that were multiplied by their transparency are laid over white here.
+    """
+    kind = extra[-1] if extra else _UNSPECIFIED
+    if kind == _ASSOCIATED and samples.dtype.kind == "u":
+        white = np.iinfo(samples.dtype).max
+        over = samples[..., :-1].astype(np.uint32) + (white - samples[..., -1:])
+        laid: NDArray[Any] = np.minimum(over, white).astype(samples.dtype)
+        return laid
+    idle = kind == _UNSPECIFIED or not samples[..., -1].any()  # transparent everywhere: it means something else
+    result: NDArray[Any] = samples[..., :-1] if idle and samples.shape[-1] == 4 else samples
+    return result
 
 
 def orient(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -144,9 +164,18 @@ def to_uint8(samples: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 def _shifted(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    high = samples.max()
-    shifted: NDArray[np.uint8] = (samples >> (0 if high < 256 else 4 if high < 4096 else 8)).astype(np.uint8)
+    n_channels = samples.shape[2] if samples.ndim == 3 else 1
+    shifted: NDArray[np.uint8] = (samples >> bits_to_drop(int(samples.max()), n_channels)).astype(np.uint8)
     return shifted
+
+
+def bits_to_drop(high: int, n_channels: int) -> int:
+    """By how much 16-bit samples are shifted right, after the largest of them.
+
+    Cameras fill 8, 12 or 16 bits; colours, in which something is always bright, 10 or 14 as well.
+    """
+    depths = (8, 10, 12, 14, 16) if n_channels >= 3 else (8, 12, 16)
+    return next(depth for depth in depths if high < 1 << depth) - 8
 
 
 def _over_white(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -201,6 +230,8 @@ def _decode_tiff(path: Path, *, colours: bool) -> NDArray[Any]:
         raise InputError(path, "is a YCbCr TIFF without JPEG compression, save it as RGB")
     if photometric in _NOT_RGB:
         raise InputError(path, f"is a {_NOT_RGB[photometric]} TIFF, save it as RGB")
+    if channels in (2, 4) and photometric in _GREY_OR_RGB:
+        samples = without_other_samples(samples, extra)
     if samples.dtype.kind in "bu":
         top = (1 << bits) - 1 if samples.dtype.kind == "u" else True
         if photometric == _WHITE_IS_ZERO:

@@ -27,6 +27,33 @@ from frugalseg.images.guard import MAX_DEFLATE_RATIO, check_complete, check_size
 MAX_PIXEL_UM = 10.0
 """A pixel larger than this is a print resolution (300 dpi is 85 µm), not what a microscope says."""
 
+SQUARE_WITHIN = 0.02
+"""Sides of a pixel may differ by this share."""
+
+UNITS_UM = {
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "pm": 1e-6,
+    "picometer": 1e-6,
+    "Å": 1e-4,
+    "angstrom": 1e-4,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "in": 25400.0,
+    "inch": 25400.0,
+    "m": 1e6,
+    "meter": 1e6,
+}
+"""Micrometres of the units that OME-XML, OME-Zarr and ImageJ name; any other is no length that we know."""
+
 DAMAGE = (
     OSError,
     EOFError,
@@ -162,7 +189,9 @@ def _from_dpi(dpi: Any) -> float | None:
 def _trusted(across_um: float, down_um: float) -> float | None:
     """The size of square pixels that a microscope can have, else None."""
     if not (
-        math.isfinite(across_um) and 0 < across_um <= MAX_PIXEL_UM and math.isclose(across_um, down_um, rel_tol=0.01)
+        math.isfinite(across_um)
+        and 0 < across_um <= MAX_PIXEL_UM
+        and math.isclose(across_um, down_um, rel_tol=SQUARE_WITHIN)
     ):
         return None
     return float(f"{(across_um + down_um) / 2:.6g}")
@@ -238,9 +267,6 @@ def _tag(page: Any, code: int) -> Any:
     return None if tag is None else tag.value
 
 
-_UNIT_UM = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-
-
 def _tiff_pixel_size(tiff: Any, page: Any) -> float | None:
     """From OME, Aperio or ImageJ text where there is some, else from the resolution tags."""
     description = page.description or ""
@@ -255,7 +281,7 @@ def _tiff_pixel_size(tiff: Any, page: Any) -> float | None:
     across, down = (1 / value for value in resolution)
     if tiff.is_imagej:
         unit = str((tiff.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
-        factor = _UNIT_UM.get(unit)
+        factor = UNITS_UM.get(unit)
     else:
         factor = {2: 25400.0, 3: 1e4}.get(int(_tag(page, 296) or 2))
     return None if factor is None else _trusted(across * factor, down * factor)
@@ -280,7 +306,7 @@ def _ome_pixel_size(text: str) -> float | None:
         return None
     sizes = []
     for axis in "XY":
-        factor = _UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        factor = UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         value = pixels.get(f"PhysicalSize{axis}")
         if factor is None or value is None:
             return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.headers import read_header
-from frugalseg.images.names import image_stem, is_image_name, is_mask_name, is_text
+from frugalseg.images.names import image_stem, is_image_name, is_mask_name, is_text, masked_stem, subfolder_hint
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,10 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "imagesTs", "imagesTr")
 
 
 def find_images(inputs: Iterable[Path]) -> list[Path]:
-    """Image files among files and folders; mask files are skipped with one line.
+    """Image files among files and folders; masks are skipped with one line.
+
+    A file that is named itself and only looks like a mask (``tumour_label.png``) is an image, unless the image that it
+    would be the mask of is among the inputs.
 
     Raises
     ------
@@ -30,21 +33,25 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     masks: list[Path] = []
+    named: list[Path] = []
     problems: list[Problem] = []
     for path in inputs:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.is_file() and is_image_name(file))
             if not files:
-                inner = next((name for name in _IMAGE_FOLDERS if (path / name).is_dir()), None)
-                hint = f"; did you mean its subfolder {inner}?" if inner else ""
+                hint = subfolder_hint(path, _IMAGE_FOLDERS)
                 problems += InputError(path, f"holds no image (PNG, JPEG, BMP or TIFF){hint}").problems
         elif path.exists():
-            files = [path]
+            files = []
+            named.append(path)
         else:
             problems += InputError(path, "no such file or folder").problems
             continue
         for file in files:
             (masks if is_mask_name(file) else found).append(file)
+    stems = {image_stem(file) for file in (*found, *named)}
+    for file in named:
+        (masks if is_mask_name(file) and masked_stem(file) in stems else found).append(file)
     if masks:
         more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
         log.info("mask files among the inputs are skipped: %s%s", masks[0].name, more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path, PurePath
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff"})
@@ -30,8 +30,8 @@ def image_stem(path: str | PurePath) -> str:
 
 
 def mask_ending(path: str | PurePath) -> str | None:
-    """The ending that makes this the name of a mask (``_anno``, ``_masks``, …), or None."""
-    stem = image_stem(path)
+    """The ending that makes this the name of a mask (``_anno``, ``_masks``, …; capitals too), or None."""
+    stem = image_stem(path).lower()
     return next((ending for ending in MASK_ENDINGS if stem.endswith(ending) and stem != ending), None)
 
 
@@ -49,6 +49,17 @@ def masked_stem(path: str | PurePath) -> str:
 def tabled_name(text: str, known: Container[str]) -> str:
     """The name of the image that a table calls `text`, with its suffix or without; `known` are the images' names."""
     return text if text in known or not is_image_name(text) else image_stem(text)
+
+
+def subfolder_hint(folder: Path, names: Sequence[str]) -> str:
+    """Words that end a message of a folder without images: which of its subfolders has some, those of `names` first."""
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    known = [path.name for path in inner if path.name in names]
+    found = known[:1] or [path.name for path in inner if any(is_image_name(each) for each in path.iterdir())]
+    if not found:
+        return ""
+    more = f" (or {', '.join(found[1:4])})" if found[1:] else ""
+    return f"; did you mean its subfolder {found[0]}{more}?"
 
 
 def shown(root: Path, path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label
 
 from frugalseg.arrays import UNKNOWN, LabelMap, Mask
 
@@ -36,6 +37,25 @@ def is_binary(labels: LabelMap) -> bool:
     if top <= 0 or np.any((labels > 0) & (labels != top)):
         return False
     return top in (255, 65535) or label_components(labels > 0)[1] > 1
+
+
+def doubt_of(labels: LabelMap) -> str | None:
+    """Why a map's labels are hardly objects, in words; None if nothing speaks against it.
+
+    Labels that lie in more than two pieces each on the mean are classes, or the grey edges of a mask that was resized
+    with interpolation or kept as JPEG.
+    """
+    known = np.where(labels == UNKNOWN, 0, labels)
+    n_labels = len(np.unique(known[known > 0]))
+    if n_labels < 2 or (n_pieces := int(label(known, connectivity=2).max())) <= 2 * n_labels:
+        return None
+    told = f"its {n_labels} labels lie in {n_pieces:,} pieces"
+    if n_labels > _MOST_CLASSES:
+        return f"{told}: was it resized with interpolation, or kept as JPEG? Each value is taken for an object"
+    return f"{told}: are they classes? Each is taken for one object"
+
+
+_MOST_CLASSES = 16
 
 
 def split_components(labels: LabelMap) -> tuple[LabelMap, dict[int, int]]:

@@ -18,7 +18,7 @@ from frugalseg.errors import InputError
 from frugalseg.images.decode import decode, read_image, to_rgb
 from frugalseg.images.labels import read_stored_labels
 from frugalseg.images.names import shown
-from frugalseg.images.objects import is_binary, split_components
+from frugalseg.images.objects import doubt_of, is_binary, split_components
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ class Dataset:
         return bool(self.labelled) and all(sample.group is not None for sample in self.labelled)
 
     def describe(self) -> str:
-        """One line for the log: layout, images, subsets."""
+        """One line for the log: layout, images, subsets, the size of a pixel where it is known."""
         subsets = ", ".join(f"{name} {count}" for name, count in self.subsets.items())
-        return (
-            f"{self.root}: layout {self.layout}, {len(self.samples)} images, {len(self.labelled)} with mask ({subsets})"
-        )
+        size = "" if self.pixel_size_um is None else f", pixels of {self.pixel_size_um:g} µm"
+        images = f"{len(self.samples)} images, {len(self.labelled)} with mask ({subsets})"
+        return f"{self.root}: layout {self.layout}, {images}{size}"
 
     def content_hash(self) -> str:
         """SHA-256 over names and bytes of all files, and what else decides the objects; not over where they lie."""
@@ -232,6 +232,8 @@ def _load_objects(dataset: Dataset, sample: Sample, mask: Path) -> _Loaded:
         notes = (
             f"{mask.name}: one label for all objects; its {len(stored)} connected components are taken as objects",
         )
+    elif not dataset.whole_objects and (doubt := doubt_of(labels)):
+        notes = (f"{mask.name}: {doubt}",)
     if not dataset.object_table:
         return labels, dict.fromkeys(stored, 0), notes
     table = dataset.object_table.get(sample.name, {})

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frugalseg.errors import InputError
-from frugalseg.images.decode import to_rgb
+from frugalseg.images.decode import to_rgb, without_other_samples
 from frugalseg.images.guard import MAX_DEFLATE_RATIO
 
 MAX_PIECE_BYTES = 256 * 2**20
@@ -146,6 +146,8 @@ def to_colours(path: Path, page: Any, samples: NDArray[Any], shift: int) -> NDAr
     """
     if page.photometric == PALETTE:
         return np.ascontiguousarray(np.moveaxis(np.asarray(page.colormap)[:, samples[..., 0]], 0, -1) // 257, np.uint8)
+    if samples.shape[2] in (2, 4) and page.photometric in (0, 1, 2):
+        samples = without_other_samples(samples, [int(kind) for kind in page.extrasamples])
     if samples.dtype != np.uint8:
         samples = np.minimum(samples >> shift, 255).astype(np.uint8)
     return to_rgb(~samples if page.photometric == WHITE_IS_ZERO else samples, path)

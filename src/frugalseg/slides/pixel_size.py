@@ -13,34 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from frugalseg.errors import InputError
-from frugalseg.images.headers import MAX_PIXEL_UM
-
-SQUARE_WITHIN = 0.02
-"""Sides of a pixel may differ by this share."""
-
-UNITS_UM = {
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "pm": 1e-6,
-    "picometer": 1e-6,
-    "Å": 1e-4,
-    "angstrom": 1e-4,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "in": 25400.0,
-    "inch": 25400.0,
-    "m": 1e6,
-    "meter": 1e6,
-}
-"""Micrometres of the units that OME-XML, OME-Zarr and ImageJ name; any other is no length that we know."""
+from frugalseg.images.headers import MAX_PIXEL_UM, SQUARE_WITHIN, UNITS_UM
 
 
 def stated(path: Path, source: str, across_um: float, down_um: float) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from frugalseg.arrays import Image
 from frugalseg.errors import InputError
+from frugalseg.images.decode import bits_to_drop
 from frugalseg.slides.base import Level, Slide
 from frugalseg.slides.bounds import check_region, checked_levels, overlap, similar
 from frugalseg.slides.faults import telling
@@ -259,7 +260,7 @@ def _survey_shift(path: Path, plane: _Plane) -> int:
         pieces = (_samples(path, plane, index) for index in _spread(range(n_pieces)))
         highest = [piece.max(initial=0) for piece in pieces if piece is not None]
     high = int(max(highest, default=0))
-    return 0 if high < 256 else 4 if high < 4096 else 8
+    return bits_to_drop(high, max(channels(frame), len(_planes_of(plane))))
 
 
 def _spread(numbers: range) -> range:

@@ -14,7 +14,7 @@ from zarr.storage import LocalStore
 
 from frugalseg.arrays import Image
 from frugalseg.errors import InputError
-from frugalseg.images.decode import to_rgb
+from frugalseg.images.decode import bits_to_drop, to_rgb
 from frugalseg.slides.base import Level, Slide
 from frugalseg.slides.bounds import check_region, checked_levels, overlap
 from frugalseg.slides.faults import telling
@@ -124,7 +124,7 @@ class ZarrSlide(Slide):
             middle = [slice(at, at + _SURVEY_SIDE) for at in corner]
             middle = [slice(s.start, min(s.stop, n)) for s, n in zip(middle, (size.height, size.width), strict=True)]
             high = int(self._samples(len(self._levels) - 1, *middle).max(initial=0))
-            self._shift = 0 if high < 256 else 4 if high < 4096 else 8
+            self._shift = bits_to_drop(high, samples.shape[2])
         return to_rgb(np.minimum(samples >> self._shift, 255).astype(np.uint8), self._path)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from frugalseg.errors import InputError
 from frugalseg.images.guard import system_reason
+from frugalseg.images.headers import UNITS_UM
 from frugalseg.slides.pieces import MAX_PIECE_BYTES
-from frugalseg.slides.pixel_size import UNITS_UM, stated
+from frugalseg.slides.pixel_size import stated
 
 MAX_JSON_BYTES = 4 * 2**20
 MAX_LEVELS = 64
