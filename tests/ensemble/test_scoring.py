@@ -7,7 +7,7 @@ import pytest
 
 from frugalseg.engines.testing import DarknessEngine
 from frugalseg.ensemble.scoring import as_pool, score_images, score_one
-from frugalseg.images import cut_windows, open_dataset, write_image, write_label_map
+from frugalseg.images import cut_windows, open_dataset, read_image, write_image, write_label_map
 from frugalseg.segmentation import described_map, probability_map
 from frugalseg.stain import measure_stain
 from frugalseg.synthetic import synthetic_glands
@@ -28,6 +28,26 @@ def test_members_that_agree_are_certain(dataset):
     assert [each.scores.uncertainty for each in same] == [0.0, 0.0, 0.0]
     assert all(each.scores.uncertainty > 0 for each in apart[::2])
     assert [each.sample.name for each in apart] == ["0", "1", "2"]
+
+
+def test_an_image_is_decoded_once_for_its_windows(dataset, monkeypatch):
+    from frugalseg.images import samples
+
+    decoded = []
+
+    def counting(path):
+        decoded.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr(samples, "read_image", counting)
+    windows = cut_windows(dataset.samples, 32)
+    found = list(score_images([DarknessEngine()], windows, lambda sample: 1.0))
+    assert decoded == ["0.png", "1.png", "2.png"]
+    for each in found:
+        x, y, width, height = each.sample.window
+        part = read_image(each.sample.image)[y : y + height, x : x + width]
+        alone = score_one([DarknessEngine()], each.sample, part, 1.0)
+        assert np.array_equal(each.descriptor, alone.descriptor)
 
 
 def test_descriptors_are_means_over_members(dataset):

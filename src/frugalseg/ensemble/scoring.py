@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from frugalseg.arrays import Image
 from frugalseg.engines import Engine
-from frugalseg.images import Sample, load_image
+from frugalseg.images import Sample, WindowReader
 from frugalseg.segmentation import described_map, network_image
 from frugalseg.stain import Stain
 from frugalseg.suggest import ImageScores, Pool, score_maps
@@ -34,7 +34,7 @@ def score_images(
     *,
     stain: Stain | None = None,
     advance: Callable[[], None] = lambda: None,
-    load: Callable[[Sample], Image] = load_image,
+    load: Callable[[Sample], Image] | None = None,
 ) -> Iterator[Scored]:
     """Score images one after the other, without keeping their maps; masks, should there be any, are not read.
 
@@ -51,8 +51,9 @@ def score_images(
     advance
         Called after each image.
     load
-        Gives an image's pixels.
+        Gives an image's pixels; from the files, each decoded once where windows of one image follow each other.
     """
+    load = load or WindowReader().load
     for sample in samples:
         found = score_one(engines, sample, load(sample), scale(sample), stain)
         yield replace(found, scores=replace(found.scores, uncertainty_map=NO_MAP))

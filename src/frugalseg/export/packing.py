@@ -26,7 +26,9 @@ def member_folders(runs: Sequence[Path]) -> list[Path]:
     """The run folders meant by paths: a cross-validation stands for its folds' runs."""
     for path in runs:
         if not path.is_dir():
-            raise InputError(path, "is a file, not the run folder of a training" if path.exists() else "no such folder")
+            packed = "is packed already; only run folders can be packed, and only float ones become TorchScript"
+            file = packed if path.suffix == ".fseg" else "is a file, not the run folder of a training"
+            raise InputError(path, file if path.exists() else "no such folder")
     return [folder for path in runs for folder in (fold_folders(path) or [path])]
 
 

@@ -7,7 +7,7 @@ from frugalseg.images.labels import read_label_map, write_image, write_label_map
 from frugalseg.images.listing import write_listing
 from frugalseg.images.names import IMAGE_SUFFIXES, image_stem, is_image_name, is_mask_name, masked_stem
 from frugalseg.images.objects import median_object_diameter
-from frugalseg.images.samples import Dataset, LoadedSample, Sample, load_image, load_sample
+from frugalseg.images.samples import Dataset, LoadedSample, Sample, WindowReader, load_image, load_sample
 from frugalseg.images.splits import split_folds, split_validation
 from frugalseg.images.windows import cut_windows
 
@@ -18,6 +18,7 @@ __all__ = [
     "Header",
     "LoadedSample",
     "Sample",
+    "WindowReader",
     "cut_windows",
     "image_stem",
     "is_image_name",

@@ -195,6 +195,23 @@ def load_image(sample: Sample) -> Image:
     return _cropped(_load_image(sample), sample)
 
 
+class WindowReader:
+    """Reads samples, and decodes an image once where windows of it follow each other; it keeps the last one."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Path, ...], Image] | None = None
+
+    def load(self, sample: Sample) -> Image:
+        """As :func:`load_image`."""
+        if sample.window is None:
+            return load_image(sample)
+        files = (sample.image, *sample.channels)
+        if self._last is None or self._last[0] != files:
+            self._last = None  # so that memory holds one image, not two
+            self._last = files, _load_image(sample)
+        return _cropped(self._last[1], sample)
+
+
 _Cropped = TypeVar("_Cropped", bound=NDArray[Any])
 
 

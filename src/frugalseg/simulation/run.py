@@ -164,6 +164,8 @@ def check_results(ledger: Path, common: dict[str, Any], test_hash: str | None = 
 
 
 def _held_out(samples: Sequence[Any], data: Path) -> tuple[str, ...]:
+    if not samples:
+        raise InputError(data, "has no annotated image: a simulation plays on images whose annotations are known")
     _, aside = split_validation(samples, HELD_OUT, seed=0)
     if not aside:
         raise InputError(data, "has too few images, or groups, to hold any out for comparison")
