@@ -107,7 +107,7 @@ check: $(VENV)/group-check
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
-bench: $(VENV)/group-bench
+bench: $(VENV)/group-bench $(VENV)/system $(PAGE)
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(PY) $$script; done
 
 docs: $(VENV)/group-docs

@@ -94,6 +94,18 @@ def test_few_images_end_the_rounds_early(tmp_path: Path) -> None:
     assert Path(document["report"]).exists()
 
 
+def test_images_inside_the_folder_that_is_cleared_are_left_alone(tmp_path: Path) -> None:
+    """As a demo's own data are, which the README works with."""
+    out = tmp_path / "demo"
+    write_synthetic_dataset(out / "data", 3, 1, seed=1, height=64, width=80)
+    (out / "demo.json").write_text("{}")
+    before = sorted(path.name for path in (out / "data").iterdir())
+    for data in (out / "data", out):
+        with pytest.raises(InputError, match="which the demo clears; choose another folder with --out"):
+            run_demo(out, data=data)
+    assert sorted(path.name for path in (out / "data").iterdir()) == before
+
+
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugalseg.arrays import Image
-from frugalseg.stain import GLASS, MOST_FACTOR, Stain, clear_black, curves_for, mean_stain, measure_stain, recolour
+from frugalseg.stain import (
+    GLASS,
+    MOST_FACTOR,
+    Stain,
+    clear_black,
+    curves_for,
+    mean_stain,
+    measure_stain,
+    recolour,
+    without_padding,
+)
 from frugalseg.synthetic import synthetic_glands
 
 GLANDS = synthetic_glands(3, height=160, width=192).image
@@ -89,6 +99,15 @@ def test_fluorescence_stays_dark_for_a_network_of_stained_tissue() -> None:
     blue = np.stack([0 * glow, 0 * glow, glow], axis=2)
     for image in (blue, np.stack([glow] * 3, axis=2)):
         assert curves_for(measured(GLANDS), [image]) is None
+
+
+def test_an_image_looks_as_it_does_without_its_padding() -> None:
+    target = measured(GLANDS)
+    frame = np.pad(GLANDS, ((40, 40), (40, 40), (0, 0)), constant_values=2)
+    white = np.pad(GLANDS, ((40, 40), (40, 40), (0, 0)), constant_values=255)
+    assert np.array_equal(without_padding(frame, target), white)
+    assert without_padding(frame, None) is frame
+    assert without_padding(GLANDS, target) is GLANDS
 
 
 def test_nothing_but_black_is_nothing_but_padding() -> None:

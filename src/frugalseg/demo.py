@@ -95,6 +95,8 @@ def run_demo(out: Path, *, data: Path | None = None, steps: int = STEPS, executo
     """
     clock = _Clock()
     if data is not None:
+        if data.resolve().is_relative_to(out.resolve()):
+            raise InputError(data, f"lies inside {out}, which the demo clears; choose another folder with --out")
         dataset = open_dataset(data)
         roles = choose_roles(dataset)
     _clear(out)

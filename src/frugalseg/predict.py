@@ -33,6 +33,7 @@ from frugalseg.report import overlay
 from frugalseg.results_folder import OVERLAYS, PROBABILITIES, ResultsFolder
 from frugalseg.segmentation import Segmented, resize_image, segment
 from frugalseg.shipped import MODELS, resolve_model
+from frugalseg.stain import without_padding
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +300,7 @@ def compare_with_training(card: ModelCard, image: Image, scale: float) -> dict[s
     """
     if card.familiarity is None:
         return {}
-    numbers = appearance(resize_image(image, scale))
+    numbers = appearance(without_padding(resize_image(image, scale), card.stain))
     distance = card.familiarity.distance(numbers)
     return {
         "distance": round(distance, 3),

@@ -137,6 +137,13 @@ def recolour(image: Image, curves: Curves | None) -> Image:
     return result
 
 
+def without_padding(image: Image, target: Stain | None) -> Image:
+    """The image with white in place of black padding, for a model with this stain; itself where nothing is padding."""
+    if target is None or not (black := is_black(image)).any() or curves_for(target, [image]) is None:
+        return image
+    return np.where(black[..., None], np.uint8(255), image)
+
+
 def clear_black(maps: ProbabilityMap, image: Image, curves: Curves | None) -> None:
     """Make probability maps (…, C + 2, H, W) background where the image (…, H, W, 3) that they are of is black.
 

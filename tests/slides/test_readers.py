@@ -246,6 +246,25 @@ def test_pictures_that_are_decoded_whole(tmp_path: Path, name: str) -> None:
     assert "is truncated" in refusal(path)
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_strips_that_are_not_stored_are_white(tmp_path: Path, photometric: str) -> None:
+    grey = np.full((40, 50), 90, np.uint8)
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, grey, photometric=photometric, rowsperstrip=10)
+    with tifffile.TiffFile(path) as file:
+        tags = [file.pages[0].aspage().tags[name] for name in ("StripByteCounts", "StripOffsets")]
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for tag in tags:
+            values = list(tag.value)
+            values[1] = 0
+            file.pages[0].aspage().tags[tag.name].overwrite(values)
+    with TiffSlide(path) as slide:
+        found = slide.read_region(0, 0, 0, 50, 40)
+    assert (found[10:20] == 255).all()
+    assert (found[:10] == (90 if photometric == "minisblack" else 165)).all()
+    assert (found[20:] == found[0, 0]).all()
+
+
 def test_what_is_a_slide(tmp_path: Path, synthetic_slides: dict[str, Path]) -> None:
     assert all(is_slide(path) for path in synthetic_slides.values())
     small = tmp_path / "small.tif"

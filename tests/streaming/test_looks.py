@@ -117,5 +117,10 @@ def test_padding_of_a_slide_holds_no_objects(tmp_path):
     found = run(padded, tmp_path / "padded", settings, stained)
     assert found["n_objects"] == len(places)
     assert not tifffile.imread(tmp_path / "padded" / "x.labels.ome.tif")[:, :300].any(), "at half the size"
+    known = learn_familiarity([appearance(image[y : y + 400, ::2]) for y in range(0, 1200, 100)])
+    for name, pixels in {"plain": image, "as padding": padded}.items():
+        card = dataclasses.replace(stained, familiarity=known)
+        found = run(pixels, tmp_path / name, settings, card)
+        assert found["distance"] < 2, "black is no look of the tissue"
     everywhere = StreamSettings(formats=("tiff",), workers=1, skip_glass=False)
     assert run(padded, tmp_path / "glass too", everywhere, stained)["n_objects"] == len(places)

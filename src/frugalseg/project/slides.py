@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from frugalseg.atomic import atomic_path
 from frugalseg.errors import InputError, Problem
-from frugalseg.images import image_stem, is_image_name, is_mask_name, read_header
+from frugalseg.images import image_stem, is_image_name, is_mask_name, masked_stem, read_header
 from frugalseg.images.guard import system_reason
 from frugalseg.project.candidates import name_fault
 from frugalseg.project.hashing import identity
@@ -80,12 +80,13 @@ def divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """Whole slides in a folder (or the one slide that it is), and the pictures beside them that are none.
 
     A flat TIFF that can be decoded whole stays an image, however large. What cannot be opened counts as a slide, so
-    that :func:`check_slides` says what is wrong with it.
+    that :func:`check_slides` says what is wrong with it. A mask beside its slide is neither.
     """
     if not folder.is_dir() or is_slide(folder):
         return ([folder], []) if is_slide(folder) else ([], [])
     inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    found = [each for each in inside if is_slide(each)]
+    stems = {image_stem(each) for each in inside}
+    found = [each for each in inside if is_slide(each) and not (is_mask_name(each) and masked_stem(each) in stems)]
     if found:
         with ReaderProcess() as reader:
             found = [each for each in found if not _is_flat_image(reader, each)]

@@ -127,6 +127,11 @@ def read_rows(path: Path, page: Any, plane: int, first: int, last: int) -> NDArr
     while first < last:
         index, inside = plane * per_plane + first // height, first % height
         n = min(last - first, height - inside)
+        if not page.databytecounts[index] or not page.dataoffsets[index]:  # as a tile that is not stored: white
+            white = 0 if frame.photometric == WHITE_IS_ZERO else np.iinfo(dtype).max
+            rows.append(np.full((n, frame.imagewidth, channels(frame)), white, dtype))
+            first += n
+            continue
         if (inside + n) * row_bytes > page.databytecounts[index]:
             raise InputError(path, "is truncated")
         handle.seek(page.dataoffsets[index] + inside * row_bytes)

@@ -10,7 +10,8 @@ from typing import Any
 
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem, TaskError
-from frugalseg.images import image_stem
+from frugalseg.images import image_stem, is_image_name, is_mask_name, masked_stem
+from frugalseg.images.names import is_text
 from frugalseg.model_files import ModelCard
 from frugalseg.slides import Slide, is_slide, open_slide
 from frugalseg.streaming.outputs import OUTPUTS
@@ -28,7 +29,7 @@ def divide_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     Raises
     ------
     InputError
-        Two slides of one stem, whose results would overwrite each other.
+        Two slides of one stem, whose results would overwrite each other; a name that is no text.
     """
     slides: list[Path] = []
     others: list[Path] = []
@@ -38,6 +39,11 @@ def divide_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             continue
         inside = sorted(path.iterdir()) if path.is_dir() else []
         found = [each for each in inside if not each.name.startswith(".") and is_slide(each)]
+        stems = {image_stem(each) for each in inside}
+        masks = [each for each in found if is_mask_name(each) and masked_stem(each) in stems]
+        if masks:
+            log.info("masks beside slides are skipped: %s%s", masks[0].name, ", …" if masks[1:] else "")
+            found = [each for each in found if each not in masks]
         slides += found
         if found:
             others += [each for each in inside if each not in found and each.is_file() and _is_picture(each)]
@@ -50,6 +56,9 @@ def divide_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         for path in slides
         if (first := by_stem.setdefault(slide_stem(path), path)) != path
     ]
+    problems += [
+        Problem(str(path), "has a name that is not UTF-8 text; rename it") for path in slides if not is_text(path.name)
+    ]
     if problems:
         raise InputError.of(problems)
     return slides, others
@@ -61,8 +70,6 @@ def slide_stem(path: Path) -> str:
 
 
 def _is_picture(path: Path) -> bool:
-    from frugalseg.images import is_image_name, is_mask_name
-
     return is_image_name(path) and not is_mask_name(path)
 
 
@@ -130,8 +137,8 @@ def segment_slides(
                         pixel_size_um=size_um, model_key=model_key, resume=resume, report=report(name),
                     )
                 )  # fmt: skip
-        except ConfigError:
-            raise
+        except ConfigError as error:  # a reader's library is missing: the other slides do not need it
+            problems.append(Problem(str(path), str(error)))
         except KeyboardInterrupt:
             log.info("%s: stopped; --resume goes on with it", name)
             raise

@@ -11,6 +11,7 @@ import numpy as np
 from frugalseg.arrays import Image, Mask
 from frugalseg.familiarity import Familiarity, appearance
 from frugalseg.slides import SlideView
+from frugalseg.stain import Stain, without_padding
 from frugalseg.streaming.plan import CROP_PX, Rect, SlidePlan
 
 N_CELLS = 64
@@ -45,7 +46,9 @@ def tissue_cells(view: SlideView, tissue: Mask) -> Iterator[Image]:
         yield view.read(left, top, min(CROP_PX, view.width - left), min(CROP_PX, view.height - top))
 
 
-def compare_with_training(view: SlideView, plan: SlidePlan, familiarity: Familiarity | None) -> dict[str, Any]:
+def compare_with_training(
+    view: SlideView, plan: SlidePlan, familiarity: Familiarity | None, stain: Stain | None = None
+) -> dict[str, Any]:
     """`distance`, the median over windows in the middle of tiles, and `unlike`, what is different where it is above 1.
 
     Empty where the model does not know how its training images look, or there is no tissue.
@@ -54,7 +57,8 @@ def compare_with_training(view: SlideView, plan: SlidePlan, familiarity: Familia
         return {}
     places = np.unique(np.linspace(0, len(plan.tiles) - 1, N_WINDOWS).astype(int))
     windows = [_middle(plan.kept_of(plan.tiles[place])) for place in places]
-    looks = [appearance(view.read(box.left, box.top, box.width, box.height)) for box in windows]
+    seen = (view.read(box.left, box.top, box.width, box.height) for box in windows)
+    looks = [appearance(without_padding(each, stain)) for each in seen]
     distances = [familiarity.distance(numbers) for numbers in looks]
     middle = int(np.argsort(distances, kind="stable")[len(distances) // 2])
     unlike = familiarity.difference(looks[middle]) if distances[middle] > 1 else ""

@@ -131,7 +131,7 @@ def segment_slide(
     _write_times(out, name, plan, clock)  # says that outputs of ours lie here, however far the rest comes
     _write_outputs(found, settings.formats, clock, report)
     summary = summary_of(name, plan, card, size_um, components, index, work.objects, made_for)
-    summary |= compare_with_training(view, plan, card.familiarity)
+    summary |= compare_with_training(view, plan, card.familiarity, card.stain)
     _write_times(out, name, plan, clock)
     write_json(out / f"{name}{SUMMARY}", summary)
     work.remove()

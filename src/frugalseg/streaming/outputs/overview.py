@@ -21,10 +21,9 @@ def write_overview(found: Findings) -> None:
     level = 0
     while max(frame.width, frame.height) >> level > LARGEST_PX and level < len(sizes) - 1:
         level += 1
-    width, _ = sizes[level]
     area = Rect(*(edge >> level for edge in (frame.left, frame.top)),
                 *(-(-edge >> level) for edge in (frame.right, frame.bottom)))  # fmt: skip
-    view = SlideView(found.slide, found.plan.slide_width / width)
+    view = SlideView(found.slide, found.plan.steps[0] * 2**level)
     pixels = view.read(area.left, area.top, area.width, area.height)
     labels = window_labels(found.plan, found.labels, level, area).astype(np.int32)
     write_bytes(found.path, encode_picture(overlay(pixels, labels), largest_px=LARGEST_PX))

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 of a slide: the pixels that the network saw, and beside them the label map, both as pyramids.
+"""OME-Zarr 0.4 of a slide: its own pixels at the network's scale and the label map beside them, both as pyramids.
 
 Glass that was not looked at is white. Only chunks that hold something are files.
 """
