@@ -228,10 +228,11 @@ def test_only_the_window_is_drawn_on(project: Project, a: int) -> None:
     drawings = Drawings(project)
     assert drawings.state(a).window == (4, 4, 10, 10)
     assert (drawings.labels(a, WHOLE)[1][:4] == -1).all()
+    edit = drawings.state(a).edit
     with pytest.raises(InputError, match="must lie within 4, 4, 10, 10"):
-        drawings.draw(a, "e0.0", square("s1", (0, 0, 8, 8), 1))
-    drawings.draw(a, "e0.0", square("s1", (4, 4, 3, 3), 1))
-    version, _ = drawings.keep(a, "e0.1", "submit", complete=True)
+        drawings.draw(a, edit, square("s1", (0, 0, 8, 8), 1))
+    after = drawings.draw(a, edit, square("s1", (4, 4, 3, 3), 1))
+    version, _ = drawings.keep(a, after.edit, "submit", complete=True)
     assert version is not None
     assert version.window == (4, 4, 10, 10)
 
@@ -259,6 +260,33 @@ def test_all_windows_of_one_ask_can_be_drawn_on(project: Project, a: int) -> Non
     assert drawings.state(a).window is None
 
 
+def test_what_is_to_be_drawn_does_not_change_under_a_pen(project: Project, a: int) -> None:
+    """A window was drawn; before it is marked as complete, the whole image is asked for: its rest is not background."""
+    from frugalseg.project import Reason
+
+    project.add_suggestions([Reason("a", window=(4, 4, 10, 10))], "cover")
+    drawings = Drawings(project)
+    after = drawings.draw(a, drawings.state(a).edit, square("s1", (4, 4, 3, 3), 1))
+    project.add_suggestions([Reason("a")], "cover")
+    with pytest.raises(ConflictError, match="changed elsewhere"):
+        drawings.keep(a, after.edit, "submit", complete=True)
+    assert project.image("a").annotation is None
+    assert drawings.state(a).window is None
+    assert (drawings.labels(a, WHOLE)[1] != -1).all()
+
+
+def test_a_stroke_sent_again_is_answered_by_its_own_state(project: Project, a: int) -> None:
+    """Its first answer was lost, and another tab drew meanwhile: the next stroke of the first is a conflict."""
+    drawings = Drawings(project)
+    first = drawings.draw(a, "e0.0", square("s1", (0, 0, 3, 3), 1))
+    drawings.draw(a, first.edit, square("s2", (2, 2, 6, 6), 2))
+    again = drawings.draw(a, "e0.0", square("s1", (0, 0, 3, 3), 1))
+    assert again.edit == first.edit
+    with pytest.raises(ConflictError):
+        drawings.draw(a, again.edit, square("s3", (0, 0, 4, 4), 3))
+    assert (drawings.labels(a, WHOLE)[1] == 2).sum() == 36
+
+
 def test_a_suggestion_takes_nothing_that_was_drawn_before_it(project: Project, a: int) -> None:
     from frugalseg.project import Reason
 
@@ -266,7 +294,9 @@ def test_a_suggestion_takes_nothing_that_was_drawn_before_it(project: Project, a
     drawings.draw(a, drawings.state(a).edit, square("s1", (0, 0, 3, 3), 1))
     state = drawings.draw(a, "e0.1", square("s2", (10, 10, 3, 3), 2))
     project.add_suggestions([Reason("a", window=(8, 8, 10, 10))], "cover")
-    version, _ = drawings.keep(a, state.edit, "submit", complete=True)
+    with pytest.raises(ConflictError, match="changed elsewhere"):
+        drawings.keep(a, state.edit, "submit", complete=True)
+    version, _ = drawings.keep(a, drawings.state(a).edit, "submit", complete=True)
     assert version is not None
     assert version.window == (0, 0, 18, 18)
     assert {1, 2} <= set(np.unique(project.labels(version)).tolist())

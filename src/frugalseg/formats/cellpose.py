@@ -56,7 +56,7 @@ def write_cellpose(out: Path, drawn: AnnotationSet, settings: WriteSettings) -> 
             each = drawn.load(canvas)
             n_objects += len(present_labels(each.labels))
             unknown += bool((each.labels < 0).any())
-            _write(folder / f"{canvas.name}{ENDING}", each)
+            _write(folder / f"{_stem(canvas)}{ENDING}", each)
     notes = []
     if len(drawn.class_names) > 1:
         notes.append("Cellpose knows no classes: they are not in the files")
@@ -64,6 +64,18 @@ def write_cellpose(out: Path, drawn: AnnotationSet, settings: WriteSettings) -> 
         images = f"{unknown} image{'' if unknown == 1 else 's'}"
         notes.append(f"Cellpose takes what is not annotated for background: {images}")
     return Written(len(drawn.canvases), len(drawn.canvases), n_objects, tuple(notes))
+
+
+def _stem(canvas: Canvas) -> str:
+    """What Cellpose calls an image: its file's name without the last suffix, so ``x.ome`` of ``x.ome.tif``."""
+    stem = canvas.path.stem
+    return stem if stem.lower() == f"{canvas.name}.ome".lower() else canvas.name
+
+
+def _image_name(file: Path, wanted: Wanted) -> str:
+    """The image that a file is for."""
+    name = file.name.removesuffix(ENDING)
+    return name[:-4] if name not in wanted.canvases and name.lower().endswith(".ome") else name
 
 
 def _write(path: Path, drawn: Annotated) -> None:
@@ -97,7 +109,7 @@ def read_cellpose(path: Path, wanted: Wanted) -> AnnotationSet:
     """
     path = Path(path)
     found = [file for file in listed(path) if file.name.endswith(ENDING) and not file.name.startswith(".")]
-    file_of = single((file.name.removesuffix(ENDING), file) for file in found)
+    file_of = single((_image_name(file, wanted), file) for file in found)
     canvases = wanted.choose(path, file_of, what=f"Cellpose files (NAME{ENDING})")
     return AnnotationSet(canvases, lambda canvas: _read(file_of[canvas.name], canvas))
 

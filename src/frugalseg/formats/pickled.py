@@ -248,7 +248,9 @@ class _Machine:
 
     def name(self, argument: str | None) -> None:
         """GLOBAL has the names in the file, STACK_GLOBAL takes them from the stack."""
-        parts = argument.split(" ", 1) if argument is not None else [*map(str, self._take(2)[0])]
+        parts = argument.split(" ", 1) if argument is not None else self._take(2)[0]
+        if not all(isinstance(part, str) for part in parts):
+            raise PickleError("asks for something by what is no name")
         known = _NAMES.get((parts[0], parts[-1]))
         if known is None:
             raise PickleError(f"asks for {_short('.'.join(parts))!r}, which is no data: it is not opened")
@@ -275,7 +277,10 @@ class _Machine:
         state, depth = self._take(1)
         target = self._stack[-1]
         if isinstance(target, Kind):
-            target.order = str(state[0][1])
+            order = state[0][1]
+            if not isinstance(order, str) or len(order) > 1:
+                raise PickleError("is damaged (a type without an order of bytes)")
+            target.order = order
         elif isinstance(target, Array):
             _, shape, kind, fortran, content = state[0]
             if not isinstance(kind, Kind) or not isinstance(content, bytes | bytearray | list):
@@ -297,15 +302,21 @@ class _Machine:
 
 def _kind(arguments: tuple[Any, ...]) -> Kind:
     code = arguments[0]
-    if not isinstance(code, str) or not _TYPE.fullmatch(code):
+    if not isinstance(code, str):
+        raise PickleError("has an array of a type without a name")
+    if not _TYPE.fullmatch(code):
         raise PickleError(f"has an array of the type {_short(code)!r}")
     return Kind(code.lstrip("<>=|"), code[0] if code[0] in "<>" else "=")
 
 
+_MOST_SIDE = 2**31
+
+
 def _shape(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(side) is int and side >= 0 for side in shape):
+    possible = isinstance(shape, tuple) and len(shape) <= 32
+    if not possible or not all(type(side) is int and 0 <= side < _MOST_SIDE for side in shape):
         raise PickleError("has an array of an impossible shape")
-    return shape
+    return tuple(shape)
 
 
 def _scalar(arguments: tuple[Any, ...]) -> Any:

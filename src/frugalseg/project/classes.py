@@ -12,10 +12,16 @@ from frugalseg.project.store import Store
 
 
 def check_classes(names: Sequence[str]) -> list[str]:
-    """The names without blanks around them; none, one without a letter, or one twice is an `InputError`."""
+    """The names without blanks around them; none, one without a letter, or one twice is an `InputError`.
+
+    So is one that ends in ``*``: QuPath takes objects of such a class for none.
+    """
     stripped = [name.strip() for name in names]
     if not stripped or not all(stripped) or len(set(stripped)) < len(stripped):
         raise InputError("classes", f"must be named, each once, not {', '.join(map(repr, names)) or 'none'}")
+    starred = [name for name in stripped if name.endswith("*")]
+    if starred:
+        raise InputError("classes", f"must not end in *, by which QuPath marks what is no object: {starred[0]!r}")
     return stripped
 
 

@@ -67,8 +67,9 @@ class Draft:
 
     @property
     def edit(self) -> str:
-        """The name of this state; no other state of the image has the same."""
-        return f"{self.base}.{self.n_strokes}"
+        """The name of this state; no other state of the image has the same, nor has it with another window to draw."""
+        within = "" if self.window is None else "@" + ",".join(map(str, self.window))
+        return f"{self.base}.{self.n_strokes}{within}"
 
     @property
     def outdated(self) -> bool:
@@ -160,9 +161,11 @@ def draft_from(session: Session, folder: Path, image_id: int, edit: str) -> Draf
         raise ConflictError(draft.image.name, draft.edit, "newer version")
     if edit == draft.edit:
         return draft
-    base, _, number = edit.partition(".")
-    if draft.n_strokes == 0 and number == "0" and _is_start(folder, draft.image, base):
-        return _fresh(session, folder, draft.image, base)
+    base = edit.partition(".")[0]
+    if draft.n_strokes == 0 and _is_start(folder, draft.image, base):
+        fresh = _fresh(session, folder, draft.image, base)
+        if fresh.edit == edit:
+            return fresh
     raise ConflictError(draft.image.name, draft.edit, "changed elsewhere")
 
 

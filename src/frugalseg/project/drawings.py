@@ -109,11 +109,11 @@ class Drawings:
             No such image, or a stroke that cannot be.
         """
         with self._store.write() as session:
-            owner = session.scalar(select(StrokeRow.image_id).where(StrokeRow.uuid == stroke.uuid))
-            if owner == image_id:
-                return load_draft(session, self._store.folder, image_id)
-            if owner is not None:
+            stored = session.scalar(select(StrokeRow).where(StrokeRow.uuid == stroke.uuid))
+            if stored is not None and stored.image_id != image_id:
                 raise InputError("stroke", "is one of another image")
+            if stored is not None:  # the state that it made, not what others have drawn since: that is a conflict
+                return replace(load_draft(session, self._store.folder, image_id), n_strokes=stored.number)
             before = self._numbered(draft_from(session, self._store.folder, image_id, edit))
             labels = check_stroke(stroke, before.image, before.window, len(self._project.class_names))
             after = _after(before, stroke, max(before.next_label, int(labels.max(initial=0)) + 1))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from frugalseg.arrays import UNKNOWN
 from frugalseg.errors import InputError, Problem
 from frugalseg.formats import Annotated, AnnotationSet, Canvas, OnSlide
 from frugalseg.formats.annotated import present_labels
 from frugalseg.project.annotations import Drawing, make_drawing
+from frugalseg.project.drafts import window_to_draw
 from frugalseg.project.lock import project_lock
-from frugalseg.project.mask_import import SOURCE, append_drawings
+from frugalseg.project.mask_import import SOURCE, append_drawings, window_meant
 from frugalseg.project.project import Project
 from frugalseg.project.queries import load_images
 from frugalseg.project.records import Imported, ProjectImage
@@ -106,20 +108,25 @@ def import_annotations(
     with project_lock(project.folder):
         with project._store.read() as session:
             images = {image.name: image for image in load_images(session, project.folder)}
+            windows = {name: window_to_draw(session, image) for name, image in images.items()}
         problems = [Problem(name, "is no image of this project") for name in canvas_of if name not in images]
 
         def draw(image: ProjectImage) -> tuple[Drawing, tuple[str, ...]]:
             each = drawn.load(canvas_of[image.name])
+            window = each.window
+            told: tuple[str, ...] = ()
+            if window is None and not (each.labels == UNKNOWN).any():
+                window, told = window_meant(image, each.labels, windows[image.name])
             drawing = make_drawing(
                 image,
                 each.labels,
                 complete=complete and each.complete is not False,
                 source=SOURCE,
-                window=each.window,
+                window=window,
                 object_classes=classes.indices(each),
                 n_classes=len(project.class_names),
             )
-            return drawing, each.notes
+            return drawing, (*each.notes, *told)
 
         known = [images[name] for name in canvas_of if name in images]
         done = append_drawings(project._store, known, draw, problems)

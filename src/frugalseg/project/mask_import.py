@@ -216,16 +216,10 @@ def _drawing(
     loaded = load_sample(masks.dataset, sample)
     if loaded.labels.shape == (image.height, image.width) or sample.window is not None:
         _check_image(loaded, sample, image)
-    labels, window, notes = _whole(loaded.labels, sample), sample.window, loaded.notes
-    if window is None and asked is not None and labels.shape == (image.height, image.width):
-        if _lies_in(labels, asked):
-            window = asked
-            notes = (
-                *notes,
-                f"{image.name}: its objects lie in the window that was suggested, and count for that alone",
-            )
-        else:
-            notes = (*notes, f"{image.name}: was suggested as a window; its mask is taken for the whole image")
+    labels, window = _whole(loaded.labels, sample), sample.window
+    told: tuple[str, ...] = ()
+    if window is None:
+        window, told = window_meant(image, labels, asked)
     drawing = make_drawing(
         image,
         labels,
@@ -235,7 +229,16 @@ def _drawing(
         object_classes={label: masks.classes[index] for label, index in loaded.object_classes.items()},
         n_classes=n_classes,
     )
-    return drawing, notes
+    return drawing, (*loaded.notes, *told)
+
+
+def window_meant(image: ProjectImage, labels: LabelMap, asked: Window | None) -> tuple[Window | None, tuple[str, ...]]:
+    """The window that a label map speaks of, the one `asked` for if all lies in it, and what to say of that."""
+    if asked is None or labels.shape != (image.height, image.width):
+        return None, ()
+    if _lies_in(labels, asked):
+        return asked, (f"{image.name}: its objects lie in the window that was suggested, and count for that alone",)
+    return None, (f"{image.name}: was suggested as a window; its mask is taken for the whole image",)
 
 
 def _lies_in(labels: LabelMap, window: Window) -> bool:
