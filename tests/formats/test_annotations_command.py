@@ -15,7 +15,7 @@ import tifffile
 from frugalseg.cli import main
 from frugalseg.formats import FORMATS
 from frugalseg.images import write_image
-from frugalseg.project import Project
+from frugalseg.project import Project, Reason
 
 Captured = pytest.CaptureFixture[str]
 HEIGHT, WIDTH = 24, 32
@@ -87,6 +87,30 @@ def test_what_comes_back_unchanged_makes_no_version(words: str, project: Project
     assert (current.version, current.source, current.complete) == (2, "import", False)
     assert dict(current.object_classes) == {1: 0, 7: 1, 70000: 0}
     np.testing.assert_array_equal(project.labels(current), project.labels(project.history("a")[0]))
+
+
+@pytest.mark.parametrize("form", ["labels", "geojson", "cellpose", "coco"])
+def test_a_suggested_window_is_what_a_file_without_one_speaks_of(
+    form: str, project: Project, tmp_path: Path, capsys: Captured
+) -> None:
+    """As `import` has it; objects outside the window speak of the whole image."""
+    out = "out.json" if form == "coco" else "out"
+    for name in "ab":
+        other = Project.create(tmp_path / f"other-{name}", ["gland"])
+        other.add_images(sorted((tmp_path / "images").iterdir()))
+        other.add_suggestions([Reason("a", window=(0, 0, 16, 16))], "cover")
+        drawn = Project.create(tmp_path / f"drawn-{name}", ["gland"])
+        drawn.add_images(sorted((tmp_path / "images").iterdir()))
+        labels = np.zeros((HEIGHT, WIDTH), np.int32)
+        labels[2:6, 3:8] = 1
+        labels[20:23, 20:23] = 2 * (name == "b")
+        drawn.annotate("a", labels, complete=True, source="test")
+        run(capsys, f"annotations export drawn-{name} --out {name}-{out} --format {form}")
+        document = run(capsys, f"annotations import other-{name} {name}-{out} --format {form}")
+        found = other.image("a").annotation
+        assert found is not None
+        assert found.window == ((0, 0, 16, 16) if name == "a" else None)
+        assert any("window" in note for note in document["notes"])  # type: ignore[attr-defined]
 
 
 def test_into_another_project(project: Project, tmp_path: Path, capsys: Captured) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import pickle
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frugalseg.errors import InputError
-from frugalseg.formats import FORMATS, WriteSettings
+from frugalseg.formats import FORMATS, Annotated, AnnotationSet, WriteSettings
 from frugalseg.formats.pickled import Array, PickleError, read_pickle
 from frugalseg.synthetic import synthetic_glands
 
@@ -216,6 +217,39 @@ def test_bombs_are_refused_in_little_memory(tmp_path: Path, monkeypatch: pytest.
         assert reason in refused(tmp_path, HEAD + content)
         assert tracemalloc.get_traced_memory()[1] < 50e6
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (b"\x8c\x01x\x93.", "by what is no name"),
+        (b"\x86cnumpy\ndtype\n\x8c\x02u1\x85Rb.", "calls"),
+        (b"0cnumpy\ndtype\n(h\x1etR.", "a type without a name"),
+    ],
+)
+def test_lists_of_lists_are_never_written_out(last: bytes, reason: str, tmp_path: Path) -> None:
+    """Thirty lists, each ten times the one before: as text they would fill every memory."""
+    lists = b"]\x94" + b"".join(b"](" + bytes([ord("h"), n]) * 10 + b"e\x94" for n in range(30))
+    assert refused(tmp_path, HEAD + b"\x80\x04" + lists + last)
+
+
+def test_a_side_of_five_thousand_digits(tmp_path: Path) -> None:
+    side = 10**5000
+    content = saved(like_cellpose(RING.astype(np.uint16)), 2)
+    shape = pickle.dumps((6, 6), protocol=2)[2:-1].replace(b"q\x00", b"")
+    huge = pickle.dumps((side, 6), protocol=2)[2:-1].replace(b"q\x00", b"")
+    assert content.count(shape) >= 1
+    assert "impossible shape" in refused(tmp_path, content.replace(shape, huge))
+
+
+def test_images_with_two_endings(tmp_path: Path) -> None:
+    """Cellpose takes one ending off: ``x.ome_seg.npy`` belongs to ``x.ome.tif``."""
+    canvas = dataclasses.replace(canvas_of(RING), path=Path("images/x.ome.tif"))
+    drawn = AnnotationSet([canvas], lambda each: Annotated(each, RING, {}))
+    FORMATS["cellpose"].write(tmp_path / "out", drawn, WriteSettings())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.ome_seg.npy"]
+    (found,) = read("cellpose", tmp_path / "out", canvas)
+    np.testing.assert_array_equal(found.labels, RING)
 
 
 @pytest.mark.parametrize(
