@@ -15,6 +15,7 @@ from frugalseg.errors import InputError
 
 MODELS: Mapping[str, str] = {
     "glands": "glands-lite-5bit.fseg",
+    "glands-small": "glands-lite-small.fseg",
     "glands-ensemble": "glands-lite-4bit-ensemble.fseg",
 }
 """File of each name that stands for a model."""
