@@ -198,6 +198,20 @@ describe("regions", () => {
     expect(cut.pieces[0]).toBe(2);
     expect(cutPieces(tiles.read(place), place, 5, [{ x: 30, y: 5 }, { x: 30, y: 20 }])).toBeNull();
   });
+
+  it("cuts what the line crosses, whatever crumbs and parts lie beside it", () => {
+    const tiles = loaded(60, 30);
+    put(tiles, { x: 2, y: 2, w: 20, h: 10 }, 5);
+    put(tiles, { x: 40, y: 2, w: 10, h: 10 }, 5); // a part apart
+    put(tiles, { x: 30, y: 20, w: 1, h: 1 }, 5); // a crumb
+    const place = { x: 2, y: 2, w: 48, h: 19 };
+    const across = [{ x: 8, y: 0 }, { x: 8, y: 25 }];
+    const cut = cutPieces(tiles.read(place), place, 5, across)!;
+    const at = (x: number, y: number): number => cut.pieces[(y - place.y) * place.w + x - place.x]!;
+    expect(cut.count).toBe(2);
+    expect([at(20, 5), at(3, 5), at(45, 5), at(30, 20)]).toEqual([1, 2, 1, 1]);
+    expect(cutPieces(tiles.read(place), place, 5, [{ x: 35, y: 0 }, { x: 35, y: 25 }])).toBeNull();
+  });
 });
 
 describe("painting", () => {

@@ -63,12 +63,12 @@ export function ConflictDialog({ stage }: { stage: Stage }): JSX.Element | null 
     );
   }
   return (
-    <Dialog title={conflict.reason === "newer version" ? "A newer version of this image was imported" : "This image was changed in another tab"} testId="conflict-dialog">
+    <Dialog title={conflict.reason === "newer version" ? "A newer version of this image was imported" : "This image was changed elsewhere"} testId="conflict-dialog">
       <p>
         {waiting === 1 ? "Your last change was" : `Your last ${waiting} changes were`} not saved. Nothing is overwritten: look at both drawings, then choose.{" "}
         {conflict.reason === "newer version"
           ? "All that was saved, yours and theirs, stays in the history. “Take theirs” gives up what was not saved."
-          : "“Take theirs” gives up what was not saved, “Keep mine on top” draws it again over theirs."}
+          : "Another tab drew on it, or another part of it is asked for by now. “Take theirs” gives up what was not saved, “Keep mine on top” draws it again over theirs."}
       </p>
       <div class="row">
         <button type="button" class="main" autofocus onClick={() => void show("difference")}>

@@ -1,4 +1,4 @@
-import { getLabels } from "../api/requests";
+import { getLabels, type LabelSource } from "../api/requests";
 import { marginOf, paintLabels, type PaintStyle } from "../drawing/paint";
 import { grown, intersection, isEmpty, union, NOTHING, type Rectangle } from "../drawing/rectangle";
 import { LabelTiles, TILE, tileKey, type TileKey } from "../drawing/tiles";
@@ -26,6 +26,8 @@ export class LabelLayer {
   private part: Rectangle = NOTHING;
   private overview: HTMLCanvasElement | null = null;
   private overviewAsked = false;
+  /** What the overview is asked of; null where no server has the labels that are shown. */
+  private source: LabelSource | null = {};
   /** Width of outlines in image pixels, wider the further out. */
   line = 1;
   hidden = false;
@@ -43,9 +45,10 @@ export class LabelLayer {
     this.pen = canvas.getContext("2d")!;
   }
 
-  /** Shows another label map of the same image in its place: a version, or somebody else's. */
-  show(tiles: LabelTiles): void {
+  /** Shows another label map of the same image in its place: a version, or somebody else's, or what differs (no source). */
+  show(tiles: LabelTiles, source: LabelSource | null): void {
     this.tiles = tiles;
+    this.source = source;
     this.restyle();
   }
 
@@ -191,15 +194,16 @@ export class LabelLayer {
 
   private drawOverview(fill: (picture: HTMLCanvasElement) => void): void {
     if (this.overview) fill(this.overview);
-    else if (!this.overviewAsked) void this.fetchOverview();
+    else if (!this.overviewAsked && this.source) void this.fetchOverview(this.source);
   }
 
-  private async fetchOverview(): Promise<void> {
+  private async fetchOverview(source: LabelSource): Promise<void> {
     this.overviewAsked = true;
     const { w, h } = this.tiles.whole;
     const step = Math.ceil(Math.max(w, h) / OVERVIEW_SIDE);
     try {
-      const labels = await getLabels(this.image, this.tiles.whole, { step });
+      const labels = await getLabels(this.image, this.tiles.whole, { ...source, step });
+      if (source !== this.source) return; // something else is shown by now
       const small = new LabelTiles(Math.ceil(w / step), Math.ceil(h / step));
       small.create(small.whole);
       small.write(small.whole, labels);
@@ -216,6 +220,7 @@ export class LabelLayer {
       // Asked again when the view moves.
     } finally {
       this.overviewAsked = false;
+      if (source !== this.source) this.request();
     }
   }
 

@@ -4,6 +4,8 @@ import { ImageDrawing } from "./drawing";
 
 /** Drawings with something unsaved live on after their screen is closed, until all is stored. */
 const alive = new Map<number, ImageDrawing>();
+/** Those of them whose screen is closed. */
+const closed = new Set<ImageDrawing>();
 
 const leftMark = (id: number): string => `frugalseg.left.${id}`;
 
@@ -28,7 +30,10 @@ async function settledImage(id: number): Promise<ImageDetail> {
 
 export async function openDrawing(id: number): Promise<ImageDrawing> {
   const known = alive.get(id);
-  if (known && !known.queue.idle) return known;
+  if (known && !known.queue.idle) {
+    closed.delete(known);
+    return known;
+  }
   const drawing = new ImageDrawing(await settledImage(id));
   alive.set(id, drawing);
   return drawing;
@@ -36,7 +41,17 @@ export async function openDrawing(id: number): Promise<ImageDrawing> {
 
 export function closeDrawing(drawing: ImageDrawing): void {
   drawing.versionIfChanged("leave");
-  if (drawing.queue.idle && alive.get(drawing.id) === drawing) alive.delete(drawing.id);
+  closed.add(drawing);
+  let stop: (() => void) | null = null;
+  stop = drawing.saveState.subscribe(() => {
+    if (!closed.has(drawing)) stop?.(); // opened again meanwhile
+    else if (drawing.queue.idle) {
+      closed.delete(drawing);
+      if (alive.get(drawing.id) === drawing) alive.delete(drawing.id);
+      stop?.();
+    }
+  });
+  if (!closed.has(drawing)) stop(); // all was stored already
 }
 
 export function anythingUnsaved(): boolean {

@@ -69,10 +69,11 @@ function Workplace({ drawing }: { drawing: ImageDrawing }): JSX.Element {
     const pointer = new PointerInput(it);
     setStage(it);
     const timer = setInterval(() => drawing.versionIfChanged("timer"), VERSION_EVERY_MS);
-    const stopKeys = listenToKeys(it, pointer, actions(it), () => sheet.peek() !== null || drawing.conflict.peek() !== null);
+    const stopKeys = listenToKeys(it, pointer, actions(it), () => ["help", "unusable", "complete"].includes(sheet.peek() ?? "") || (drawing.conflict.peek() !== null && it.showing.peek() === null));
     const stopJobs = onJobFinished((job) => {
       const own = job.kind === "predict" && job.settings["image"] === drawing.id;
-      if (!own || job.status !== "done") return;
+      if (!own) return;
+      if (job.status !== "done") return it.tell(job.status === "cancelled" ? "The proposal was cancelled." : `There is no proposal: ${job.message ?? "it failed"}`);
       void drawing.proposalCame().then((it_is) => {
         if (it_is === "kept") it.tell("The proposal has come. It is not shown, as you have drawn already.");
       });

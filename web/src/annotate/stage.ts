@@ -261,7 +261,7 @@ export class Stage {
       this.layer.changed(r);
     });
     this.showing.value = name;
-    this.layer.show(shown);
+    this.layer.show(shown, difference ? null : version === null ? {} : { version });
     await this.load();
   }
 
@@ -269,7 +269,7 @@ export class Stage {
     if (this.showing.peek() === null) return;
     this.otherLoader = null;
     this.showing.value = null;
-    this.layer.show(this.drawing.tiles);
+    this.layer.show(this.drawing.tiles, {});
     void this.load();
   }
 

@@ -80,19 +80,26 @@ const CRUMB = 4;
 
 /**
  * The pieces of an object cut along a line: per pixel of its rectangle 0 outside, else the piece's number, the largest being 1.
- * Pixels of the cut and crumbs beside it join the piece they touch, so nothing is lost. Null if the line does not cut it.
+ * Pixels of the cut and crumbs beside it join the piece they touch, so nothing is lost. Parts of the object that lay apart from
+ * what the line cuts stay with the first piece. Null if the line does not cut it.
  */
 export function cutPieces(labels: Int32Array, place: Rectangle, label: number, line: readonly Point[]): { pieces: Int32Array; count: number } | null {
   const mask = new Uint8Array(labels.length);
   for (let i = 0; i < labels.length; i++) mask[i] = labels[i] === label ? 1 : 0;
-  const uncut = connectedParts(mask, place.w).sizes.length - 1;
+  const before = connectedParts(mask, place.w);
   const object = mask.slice();
   for (const p of linePixels(line)) if (holds(place, p.x, p.y)) mask[(p.y - place.y) * place.w + p.x - place.x] = 0;
   const { parts, sizes } = connectedParts(mask, place.w);
-  const order = sizes.map((size, part) => ({ size, part })).filter(({ size, part }) => part > 0 && size >= CRUMB);
-  if (order.length <= Math.max(1, uncut)) return null;
+  const origin = new Int32Array(sizes.length);
+  for (let i = 0; i < parts.length; i++) if (parts[i]) origin[parts[i]!] = before.parts[i]!;
+  const large = sizes.map((size, part) => ({ size, part })).filter(({ size, part }) => part > 0 && size >= CRUMB);
+  const piecesOf = new Int32Array(before.sizes.length);
+  for (const { part } of large) piecesOf[origin[part]!]!++;
+  const order = large.filter(({ part }) => piecesOf[origin[part]!]! > 1);
+  if (!order.length) return null;
   order.sort((a, b) => b.size - a.size);
   const rank = new Int32Array(sizes.length);
+  for (const { part } of large) rank[part] = 1;
   order.forEach(({ part }, i) => (rank[part] = i + 1));
   const pieces = new Int32Array(labels.length);
   for (let i = 0; i < parts.length; i++) pieces[i] = rank[parts[i]!]!;
