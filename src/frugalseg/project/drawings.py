@@ -34,8 +34,8 @@ from frugalseg.project.round_files import proposal_file
 from frugalseg.project.schema import DraftRow, ImageRow, StrokeRow
 from frugalseg.project.strokes import Stroke, check_stroke, unpack_labels
 
-N_KEPT = 4
-"""Label maps that are kept in memory."""
+N_KEPT, KEPT_BYTES = 4, 256 * 2**20
+"""Label maps that are kept in memory: so many, and no more than these bytes but for the last one."""
 
 
 class Drawings:
@@ -290,7 +290,7 @@ class Drawings:
                 kept = (draft.edit, self._replay(draft))
             self._kept[draft.image.id] = kept
             self._kept.move_to_end(draft.image.id)
-            while len(self._kept) > N_KEPT:
+            while len(self._kept) > max(1, min(N_KEPT, KEPT_BYTES // max(1, kept[1].nbytes))):
                 self._kept.popitem(last=False)
             return kept[1]
 
