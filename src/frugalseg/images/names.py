@@ -55,11 +55,18 @@ def subfolder_hint(folder: Path, names: Sequence[str]) -> str:
     """Words that end a message of a folder without images: which of its subfolders has some, those of `names` first."""
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     known = [path.name for path in inner if path.name in names]
-    found = known[:1] or [path.name for path in inner if any(is_image_name(each) for each in path.iterdir())]
+    found = known[:1] or [path.name for path in inner if _holds_images(path)]
     if not found:
         return ""
     more = f" (or {', '.join(found[1:4])})" if found[1:] else ""
     return f"; did you mean its subfolder {found[0]}{more}?"
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(is_image_name(each) for each in folder.iterdir())
+    except OSError:  # not ours to read, so no hint
+        return False
 
 
 def shown(root: Path, path: Path) -> str:
