@@ -17,6 +17,7 @@ MODELS: Mapping[str, str] = {
     "glands": "glands-lite-5bit.fseg",
     "glands-small": "glands-lite-small.fseg",
     "glands-ensemble": "glands-lite-4bit-ensemble.fseg",
+    "glands-small-ensemble": "glands-lite-small-ensemble.fseg",
 }
 """File of each name that stands for a model."""
 

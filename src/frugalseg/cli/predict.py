@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, metavar="MODEL",
         help="packed model (.fseg), run folder of 'frugalseg train', or a model that came with the package: glands,"
-        " glands-ensemble",
+        " glands-small, glands-ensemble, glands-small-ensemble",
     )  # fmt: skip
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument(
