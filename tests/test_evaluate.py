@@ -116,11 +116,6 @@ def test_what_is_not_predicted_can_be_left_out(folders, caplog):
     assert problems_of(pred, truth, predicted_only=True) == [f"{pred}: holds no prediction of any truth"]
 
 
-def test_masks_against_themselves(folders):
-    pred, _ = folders
-    assert evaluate_folders(pred, pred)["object_f1"] == 1
-
-
 def test_labels_that_are_hardly_objects_are_told(folders, tmp_path, caplog):
     """A mask that was resized with interpolation, and one whose values are classes."""
     pred, truth = folders

@@ -179,8 +179,9 @@ def _paired(
         raise InputError(truth_dir, f"holds no label maps{hint} (PNG, BMP or TIFF){advice}")
     predictions = _label_files(pred_dir)
     if pred_dir.resolve() == truth_dir.resolve():  # predictions beside their truths: a truth is not its own prediction
-        beside = [path for path in predictions if path.name not in {truth.name for truth in truths}]
-        predictions = beside or predictions  # alone in the folder they are scored against themselves
+        predictions = [path for path in predictions if path.name not in {truth.name for truth in truths}]
+        if not predictions:
+            raise InputError(pred_dir, "is the folder of truths itself, and holds no other label maps")
     predicted = _by_stem(predictions)
     if predicted_only:
         true_files = _with_prediction(true_files, predicted, pred_dir)
