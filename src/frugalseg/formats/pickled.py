@@ -25,6 +25,9 @@ MAX_OPCODES = 5_000_000
 MAX_STACK = 100_000
 MAX_DEPTH = 100
 
+_MOST_SIDE = 2**31
+"""Sides of an array are shorter: longer ones cannot even be written out."""
+
 _TYPE = re.compile(r"[<>=|]?(?:[?biufcSUO]\d{0,6})")
 _MARK = object()
 
@@ -307,9 +310,6 @@ def _kind(arguments: tuple[Any, ...]) -> Kind:
     if not _TYPE.fullmatch(code):
         raise PickleError(f"has an array of the type {_short(code)!r}")
     return Kind(code.lstrip("<>=|"), code[0] if code[0] in "<>" else "=")
-
-
-_MOST_SIDE = 2**31
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

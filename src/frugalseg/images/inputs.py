@@ -9,7 +9,7 @@ from pathlib import Path
 
 from frugalseg.errors import InputError, Problem
 from frugalseg.images.headers import read_header
-from frugalseg.images.names import image_stem, is_image_name, is_mask_name, is_text, masked_stem, subfolder_hint
+from frugalseg.images.names import image_stem, is_image_name, is_mask_beside, is_mask_name, is_text, subfolder_hint
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def find_images(inputs: Iterable[Path]) -> list[Path]:
             (masks if is_mask_name(file) else found).append(file)
     stems = {image_stem(file) for file in (*found, *named)}
     for file in named:
-        (masks if is_mask_name(file) and masked_stem(file) in stems else found).append(file)
+        (masks if is_mask_beside(file, stems) else found).append(file)
     if masks:
         more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
         log.info("mask files among the inputs are skipped: %s%s", masks[0].name, more)

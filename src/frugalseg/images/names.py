@@ -40,6 +40,11 @@ def is_mask_name(path: str | PurePath) -> bool:
     return mask_ending(path) is not None
 
 
+def is_mask_beside(path: str | PurePath, stems: Container[str]) -> bool:
+    """Whether a file's name says that it is the mask of one of the images with these stems."""
+    return is_mask_name(path) and masked_stem(path) in stems
+
+
 def masked_stem(path: str | PurePath) -> str:
     """Stem of the image that a mask belongs to: ``train_1_anno.bmp`` and ``train_1.png`` both give ``train_1``."""
     stem, ending = image_stem(path), mask_ending(path)

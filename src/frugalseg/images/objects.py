@@ -14,6 +14,9 @@ from frugalseg.arrays import UNKNOWN, LabelMap, Mask
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 
+_MOST_CLASSES = 16
+"""Scattered labels up to so many may be classes; more are grey values."""
+
 
 def label_components(mask: Mask) -> tuple[LabelMap, int]:
     """Number the 8-connected components of a mask 1…n, in the order of their first pixels.
@@ -53,9 +56,6 @@ def doubt_of(labels: LabelMap) -> str | None:
     if n_labels > _MOST_CLASSES:
         return f"{told}: was it resized with interpolation, or kept as JPEG? Each value is taken for an object"
     return f"{told}: are they classes? Each is taken for one object"
-
-
-_MOST_CLASSES = 16
 
 
 def split_components(labels: LabelMap) -> tuple[LabelMap, dict[int, int]]:

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from frugalseg.atomic import atomic_path
 from frugalseg.errors import InputError, Problem
-from frugalseg.images import image_stem, is_image_name, is_mask_name, masked_stem, read_header
+from frugalseg.images import image_stem, is_image_name, is_mask_name, read_header
 from frugalseg.images.guard import system_reason
+from frugalseg.images.names import is_mask_beside
 from frugalseg.project.candidates import name_fault
 from frugalseg.project.hashing import identity
 from frugalseg.project.images import Root
@@ -86,7 +87,7 @@ def divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
         return ([folder], []) if is_slide(folder) else ([], [])
     inside = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     stems = {image_stem(each) for each in inside}
-    found = [each for each in inside if is_slide(each) and not (is_mask_name(each) and masked_stem(each) in stems)]
+    found = [each for each in inside if is_slide(each) and not is_mask_beside(each, stems)]
     if found:
         with ReaderProcess() as reader:
             found = [each for each in found if not _is_flat_image(reader, each)]

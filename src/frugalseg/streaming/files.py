@@ -10,8 +10,8 @@ from typing import Any
 
 from frugalseg.engines import Engine
 from frugalseg.errors import ConfigError, InputError, Problem, TaskError
-from frugalseg.images import image_stem, is_image_name, is_mask_name, masked_stem
-from frugalseg.images.names import is_text
+from frugalseg.images import image_stem, is_image_name, is_mask_name
+from frugalseg.images.names import is_mask_beside, is_text
 from frugalseg.model_files import ModelCard
 from frugalseg.slides import Slide, is_slide, open_slide
 from frugalseg.streaming.outputs import OUTPUTS
@@ -40,7 +40,7 @@ def divide_inputs(inputs: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         inside = sorted(path.iterdir()) if path.is_dir() else []
         found = [each for each in inside if not each.name.startswith(".") and is_slide(each)]
         stems = {image_stem(each) for each in inside}
-        masks = [each for each in found if is_mask_name(each) and masked_stem(each) in stems]
+        masks = [each for each in found if is_mask_beside(each, stems)]
         if masks:
             log.info("masks beside slides are skipped: %s%s", masks[0].name, ", …" if masks[1:] else "")
             found = [each for each in found if each not in masks]
